@@ -1,0 +1,18 @@
+# What people type most. The work is in ci/, where CI calls the same scripts.
+
+.PHONY: demo test lint setup clean
+
+demo: setup
+	@ci/demo
+
+test: setup
+	@ci/test
+
+lint: setup
+	@ci/lint
+
+setup:
+	@ci/setup
+
+clean:
+	rm -rf .venv .cache build dist *.egg-info specter/_speedups/*.so

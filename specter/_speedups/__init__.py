@@ -1,0 +1,1 @@
+"""Cython twins of ``specter._reference``."""

@@ -1,0 +1,176 @@
+"""Every exception a caller of Specter can meet.
+
+::
+
+    Error
+    ├── ConnectError (ConnectionError)         no usable connection was made
+    │   ├── CertificateError                   the server's certificate was not accepted
+    │   └── HandshakeError                     TLS or QUIC refused the other side's offer
+    ├── NetworkError (ConnectionError)         an established connection was lost
+    ├── Timeout (TimeoutError)
+    │   ├── ConnectTimeout                     also a ConnectError
+    │   ├── ReadTimeout
+    │   ├── WriteTimeout
+    │   ├── PoolTimeout
+    │   └── TotalTimeout
+    ├── ProtocolError
+    │   ├── RemoteProtocolError                the server broke a rule
+    │   │   └── StreamReset                    the server abandoned this one exchange
+    │   └── LocalProtocolError                 the caller broke a rule
+    │       ├── StreamConsumed                 the body was already read
+    │       ├── StreamClosed                   the response is closed
+    │       └── ResponseNotRead                .content before .read()
+    ├── StatusError                            raise_for_status()
+    ├── DecodingError                          a body is not what its headers say
+    ├── UnsupportedProtocol                    not an https URL
+    └── InvalidURL (ValueError)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from specter.client.response import Response
+
+__all__ = [
+    "CertificateError",
+    "ConnectError",
+    "ConnectTimeout",
+    "DecodingError",
+    "Error",
+    "HandshakeError",
+    "InvalidURL",
+    "LocalProtocolError",
+    "NetworkError",
+    "PoolTimeout",
+    "ProtocolError",
+    "ReadTimeout",
+    "RemoteProtocolError",
+    "ResponseNotRead",
+    "StatusError",
+    "StreamClosed",
+    "StreamConsumed",
+    "StreamReset",
+    "Timeout",
+    "TotalTimeout",
+    "UnsupportedProtocol",
+    "WriteTimeout",
+]
+
+
+class Error(Exception):
+    """The root of everything Specter raises, apart from ``ValueError`` and ``TypeError`` for bad arguments."""
+
+
+class ConnectError(Error, ConnectionError):
+    """No connection could be made: the name, the network, the handshake or the certificate."""
+
+
+class CertificateError(ConnectError):
+    """The server's certificate was not accepted.
+
+    ``check`` names the check that failed (``"name"``, ``"chain"``, ``"validity"``, ``"signature"``,
+    ``"usage"``, ``"missing"``), ``name`` the host it was made for.
+    """
+
+    def __init__(self, message: str, *, check: str, name: str) -> None:
+        super().__init__(message)
+        self.check = check
+        self.name = name
+
+
+class HandshakeError(ConnectError):
+    """The handshake ended with ``code`` (RFC 9000, section 20); ``remote`` tells whose verdict it was."""
+
+    def __init__(self, message: str, *, code: int, remote: bool) -> None:
+        super().__init__(message)
+        self.code = code
+        self.remote = remote
+
+
+class NetworkError(Error, ConnectionError):
+    """An established connection was lost: closed by the peer, reset, idle, or the network refused."""
+
+
+class Timeout(Error, TimeoutError):
+    """A time limit of the caller passed."""
+
+
+class ConnectTimeout(Timeout, ConnectError):
+    """The connection was not ready in time."""
+
+
+class ReadTimeout(Timeout):
+    """Nothing arrived for this exchange in time."""
+
+
+class WriteTimeout(Timeout):
+    """The peer took none of the body in time."""
+
+
+class PoolTimeout(Timeout):
+    """No connection or stream became free in time."""
+
+
+class TotalTimeout(Timeout):
+    """The exchange as a whole took longer than allowed."""
+
+
+class ProtocolError(Error):
+    """A rule of QUIC, TLS or HTTP was broken."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The server broke a rule. ``code`` is the wire code that closed the connection or stream."""
+
+    def __init__(self, message: str, *, code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class StreamReset(RemoteProtocolError):
+    """The server gave up this exchange with ``code`` (RFC 9114, section 8.1).
+
+    ``retry_safe`` is true when the server says it did not process the request.
+    """
+
+    def __init__(self, message: str, *, code: int = 0, retry_safe: bool = False) -> None:
+        super().__init__(message, code=code)
+        self.retry_safe = retry_safe
+
+
+class LocalProtocolError(ProtocolError):
+    """The caller broke a rule: of HTTP, or of the order of calls."""
+
+
+class StreamConsumed(LocalProtocolError):
+    """The body was already streamed and is gone."""
+
+
+class StreamClosed(LocalProtocolError):
+    """The response or its client was closed before the body was read."""
+
+
+class ResponseNotRead(LocalProtocolError):
+    """``.content`` of a streamed response before ``.read()``."""
+
+
+class StatusError(Error):
+    """A 4xx or 5xx response, raised by :meth:`Response.raise_for_status`; ``response`` is that response."""
+
+    def __init__(self, message: str, *, response: Response) -> None:
+        super().__init__(message)
+        self.response = response
+
+
+class DecodingError(Error):
+    """A body does not decode as its headers promise."""
+
+
+class UnsupportedProtocol(Error):
+    """The URL is not one HTTP/3 serves (only ``https``)."""
+
+
+class InvalidURL(Error, ValueError):
+    """The URL cannot be understood."""

@@ -1,0 +1,237 @@
+"""An HTTP/3 connection over a QUIC connection: the same five driver calls, and requests (RFC 9114)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from specter._entropy import Entropy, SeededEntropy
+from specter.errors import LocalProtocolError
+from specter.h3.config import H3Config
+from specter.h3.errors import H3Error, H3ErrorCode, H3StreamError
+from specter.h3.events import (
+    BodyWritable,
+    ExchangeFailed,
+    GoAwayReceived,
+    H3Event,
+    PeerStoppedReading,
+    RequestsAvailable,
+    SettingsReceived,
+)
+from specter.h3.frames import FrameType, encode_frame
+from specter.h3.peer_streams import PeerStreams
+from specter.h3.request_stream import RequestStream, check_request
+from specter.h3.session import Session
+from specter.h3.settings import Settings
+from specter.h3.transport import Transport
+from specter.quic.events import (
+    ConnectionClosed,
+    Event,
+    HandshakeCompleted,
+    StopSending,
+    StreamOpened,
+    StreamReadable,
+    StreamReset,
+    StreamsAvailable,
+    StreamWritable,
+    TokenReceived,
+)
+
+if TYPE_CHECKING:
+    from specter._backend import datapath
+
+__all__ = ["H3Connection"]
+
+_DEFAULT_CONFIG: Final = H3Config()
+_UNIDIRECTIONAL: Final = 0x02
+_SERVER_INITIATED: Final = 0x01
+
+Lines = Sequence[tuple[bytes, bytes]]
+
+
+class H3Connection:
+    """HTTP/3 over ``quic``, in the role ``quic`` has.
+
+    Call ``next_event`` until it returns ``None`` after every ``receive`` and ``handle_deadline``, and after reading
+    a body: that is where frames are understood. The peer's mistakes come as ``ExchangeFailed`` or
+    ``ConnectionClosed``; methods raise ``LocalProtocolError`` for the caller's own. ``entropy`` only feeds GREASE.
+    """
+
+    def __init__(
+        self, quic: Transport, config: H3Config = _DEFAULT_CONFIG, *, entropy: Entropy | None = None
+    ) -> None:
+        self.quic = quic
+        self.goaway: int | None = None
+        self._session = Session(quic, config, entropy or SeededEntropy("specter h3"))
+        self._events = self._session.events
+        self._streams: dict[int, RequestStream] = {}
+        self._peer_streams = PeerStreams(self._session, self._on_settings, self._on_goaway, self._on_unblocked)
+        self._ready = False
+        self._closing = False
+        self._over = False
+        self._sent_goaway: int | None = None
+        self._next_stream = 0
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            StreamReadable: self._on_readable,
+            StreamOpened: self._on_opened,
+            StreamWritable: self._on_writable,
+            StreamReset: self._on_reset,
+            StopSending: self._on_stop_sending,
+            StreamsAvailable: self._on_streams_available,
+            HandshakeCompleted: self._on_handshake,
+            TokenReceived: self._events.append,
+        }
+
+    # The driver's five calls.
+
+    def receive(self, batch: datapath.ReceiveBatch, now: int) -> None:
+        self.quic.receive(batch, now)
+
+    def send(self, now: int) -> datapath.SendBatch:
+        return self.quic.send(now)
+
+    def next_deadline(self) -> int:
+        return self.quic.next_deadline()
+
+    def handle_deadline(self, now: int) -> None:
+        self.quic.handle_deadline(now)
+
+    def next_event(self) -> H3Event | None:
+        """Return the next event, ``None`` when there is none now. ``ConnectionClosed`` is the last."""
+        events = self._events
+        while not events:
+            event = self.quic.next_event()
+            if event is None:
+                return None
+            self._take(event)
+        return events.popleft()
+
+    # State.
+
+    @property
+    def peer_settings(self) -> Settings:
+        """What the peer announced; defaults until its SETTINGS arrive."""
+        return self._session.peer_settings
+
+    @property
+    def closed(self) -> bool:
+        return self._closing or self._over or self.quic.closed
+
+    @property
+    def open_exchanges(self) -> int:
+        """Exchanges that are not finished in both directions."""
+        return len(self._streams)
+
+    # Requests and responses.
+
+    def can_send_request(self) -> bool:
+        return not self._refusing() and self.quic.can_open()
+
+    def _refusing(self) -> bool:
+        return self.closed or self.goaway is not None or self._sent_goaway is not None
+
+    def send_request(self, headers: Lines, *, fin: bool) -> int:
+        """Open a request stream and send the header section, pseudo-headers included; return the stream id.
+
+        Raises ``LocalProtocolError`` for a malformed request and on a connection that takes no more, its subclass
+        ``StreamLimitReached`` when the peer allows no stream now (``RequestsAvailable`` comes later).
+        """
+        if not self._session.is_client:
+            raise LocalProtocolError("a server sends no requests")
+        if self._refusing():
+            raise LocalProtocolError("the connection takes no new requests")
+        head = check_request(self._session, headers, fin)
+        if not self._ready:
+            self._start()
+        stream_id = self.quic.open_stream()
+        stream = RequestStream(self._session, stream_id, head.method)
+        self._streams[stream_id] = stream
+        self._next_stream = stream_id + 4
+        with _Boundary(self):
+            stream.send_request(headers, head, fin)
+        return stream_id
+
+    def send_headers(self, stream_id: int, headers: Lines, *, fin: bool = False) -> None:
+        """Send an interim or final response (server), or trailers, which end the message whatever ``fin`` says."""
+        stream = self._sendable(stream_id)
+        if stream is None:
+            return
+        with _Boundary(self):
+            stream.send_headers(headers, fin)
+            self._reap(stream)
+
+    def send_body(self, stream_id: int, data: bytes | bytearray | memoryview, *, fin: bool = False) -> int:
+        """Send body bytes; return how many were accepted.
+
+        After fewer than all, ``BodyWritable`` says when to go on. ``fin`` takes effect when all were accepted.
+        Bytes for an exchange that is over, or that the peer stopped reading, are accepted and dropped.
+        """
+        stream = self._sendable(stream_id)
+        if stream is None:
+            return len(data)
+        accepted = 0
+        with _Boundary(self):
+            accepted = stream.sending.body(data, fin)
+            self._reap(stream)
+        return accepted
+
+    def _sendable(self, stream_id: int) -> RequestStream | None:
+        stream = self._streams.get(stream_id)
+        if stream is None and (stream_id & 3 or not 0 <= stream_id < self._next_stream):
+            raise LocalProtocolError(f"stream {stream_id} carries no exchange")
+        return stream
+
+    def read_body(self, stream_id: int, max_bytes: int = 65_536) -> bytes:
+        """Return body bytes, ``b""`` when none are here now. Reading gives the peer room to send more."""
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return b""
+        data = b""
+        with _Boundary(self, stream):
+            data = stream.receiving.read(max_bytes)
+            self._reap(stream)
+        return data
+
+    def read_body_into(self, stream_id: int, view: memoryview) -> int:
+        """Like ``read_body``, into ``view`` (bytes, writable); return the number of bytes."""
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return 0
+        size = 0
+        with _Boundary(self, stream):
+            size = stream.receiving.read_into(view)
+            self._reap(stream)
+        return size
+
+    def stop_reading(self, stream_id: int, error_code: int = H3ErrorCode.H3_NO_ERROR) -> None:
+        """Ask the peer to send no more of its message while ours goes on (a server's early response)."""
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.receiving.finished:
+            return
+        with _Boundary(self):
+            stream.receiving.abandon()
+            self.quic.stop_sending(stream_id, error_code)
+            self._session.decoder.cancel(stream_id)
+            self._reap(stream)
+
+    def cancel(self, stream_id: int, error_code: int = H3ErrorCode.H3_REQUEST_CANCELLED) -> None:
+        """Give up an exchange in both directions (RFC 9114, section 4.1.1). No event follows for it."""
+        stream = self._streams.get(stream_id)
+        if stream is not None:
+            with _Boundary(self):
+                self._abandon(stream, error_code)
+
+    def shutdown(self) -> None:
+        """Send GOAWAY: requests in progress go on, no new ones (RFC 9114, section 5.2)."""
+        if self._sent_goaway is not None or self.closed:
+            return
+        self._sent_goaway = 0 if self._session.is_client else self._next_stream
+        with _Boundary(self):
+            payload = encode_frame(FrameType.GOAWAY, _identifier(self._sent_goaway))
+            self._session.control_stream.push(payload)
+
+    def close(self, error_code: int = H3ErrorCode.H3_NO_ERROR, reason: str = "") -> None:
+        """Close the connection now; ``ConnectionClosed`` follows."""
+        if not self.closed:
+            self._closing = True
+            self.quic.close(int(error_code), reason, application=True)

@@ -1,0 +1,139 @@
+"""The sending half of an exchange: our header sections and body to frames (RFC 9114, section 4.1)."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+from specter.errors import LocalProtocolError
+from specter.h3.fields import Lines, section_size
+from specter.h3.frames import FrameType, encode_frame, encode_header
+from specter.h3.session import Session
+from specter.h3.writer import StreamWriter
+
+__all__ = ["Sending"]
+
+_HEADER_ROOM: Final = 16
+_SMALL: Final = 2048
+_TINY: Final = 64
+
+
+class Phase(IntEnum):
+    HEAD = 0
+    BODY = 1
+    DONE = 2
+
+
+class Sending:
+    """Writes one message. ``LocalProtocolError`` is for calls in the wrong order or against the caller's own words."""
+
+    __slots__ = ("_expected", "_no_content", "_phase", "_sent", "_session", "_starved", "_writer", "stream_id")
+
+    def __init__(self, session: Session, stream_id: int) -> None:
+        self._session = session
+        self._writer = StreamWriter(session.quic, stream_id)
+        self._phase = Phase.HEAD
+        self._expected: int | None = None
+        self._no_content = False
+        self._sent = 0
+        self._starved = False
+        self.stream_id = stream_id
+
+    @property
+    def finished(self) -> bool:
+        """Nothing is left to do: the end was handed to QUIC, or the peer wants no more."""
+        return self._writer.gone or (self._phase is Phase.DONE and not self._writer.pending)
+
+    @property
+    def head_sent(self) -> bool:
+        return self._phase is not Phase.HEAD
+
+    def interim(self, lines: Lines) -> None:
+        self._section(lines, fin=False)
+
+    def head(self, lines: Lines, *, content_length: int | None, no_content: bool, fin: bool) -> None:
+        self._expected = None if no_content else content_length
+        self._no_content = no_content
+        if fin:
+            self._check_complete(0)
+        self._section(lines, fin=fin)
+        self._phase = Phase.DONE if fin else Phase.BODY
+
+    def trailers(self, lines: Lines) -> None:
+        if self._phase is not Phase.BODY:
+            raise LocalProtocolError("the message already ended")
+        self._check_complete(0)
+        self._section(lines, fin=True)
+        self._phase = Phase.DONE
+
+    def _section(self, lines: Lines, *, fin: bool) -> None:
+        check_section_size(self._session, lines)
+        block = self._session.encoder.encode(self.stream_id, list(lines))
+        self._writer.push(encode_frame(FrameType.HEADERS, block), fin)
+
+    def _check_complete(self, more: int) -> None:
+        if self._expected is not None and self._sent + more != self._expected:
+            raise LocalProtocolError(f"content-length is {self._expected}, the body has {self._sent + more} bytes")
+
+    def _check_body(self, size: int, fin: bool) -> None:
+        if self._phase is not Phase.BODY:
+            raise LocalProtocolError("no body can be sent now")
+        if size and self._no_content:
+            raise LocalProtocolError("this message has no content")
+        if self._expected is not None and self._sent + size > self._expected:
+            raise LocalProtocolError(f"the body is larger than its content-length of {self._expected}")
+        if fin:
+            self._check_complete(size)
+
+    def body(self, data: bytes | bytearray | memoryview, fin: bool) -> int:
+        """Send ``data`` as DATA; return the bytes accepted, fewer when QUIC is full (then ``writable`` comes)."""
+        if self._writer.gone:
+            return len(data)
+        view = memoryview(data).cast("B") if data else memoryview(b"")
+        size = len(view)
+        self._check_body(size, fin)
+        if not self._writer.flush():
+            self._starved = True
+            return 0
+        accepted = 0
+        while accepted < size and not self._writer.pending:
+            accepted += self._data(view[accepted:], fin)
+        self._sent += accepted
+        if accepted < size:
+            self._starved = True
+        elif fin:
+            if not size:
+                self._writer.push(b"", True)
+            self._phase = Phase.DONE
+        return accepted
+
+    def _data(self, view: memoryview, fin: bool) -> int:
+        """Send one DATA frame; a full stream gets a tiny one, which waits here and makes QUIC tell when it has room."""
+        room = self._session.quic.writable(self.stream_id) - _HEADER_ROOM
+        size = min(len(view), room if room > 0 else _TINY)
+        fin = fin and size == len(view)
+        header = encode_header(FrameType.DATA, size)
+        if size <= _SMALL:
+            self._writer.push(header + bytes(view[:size]), fin)
+        else:
+            self._writer.push(header)
+            self._writer.push(view[:size], fin)
+        return size
+
+    def writable(self) -> bool:
+        """QUIC takes bytes again; true when the caller should hear of it."""
+        if not self._writer.flush() or not self._starved:
+            return False
+        self._starved = False
+        return self._phase is Phase.BODY
+
+    def stop(self) -> None:
+        """The peer wants no more of this message, or we gave it up."""
+        self._writer.drop()
+
+
+def check_section_size(session: Session, lines: Lines) -> None:
+    """Raise ``LocalProtocolError`` for a section larger than the peer says it takes."""
+    limit = session.peer_settings.max_field_section_size
+    if limit is not None and section_size(lines) > limit:
+        raise LocalProtocolError(f"the header section has {section_size(lines)} bytes, the peer takes {limit}")

@@ -1,0 +1,80 @@
+"""What the parts of one HTTP/3 connection share."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from specter._backend import frames as _wire
+from specter._entropy import Entropy
+from specter.h3.config import H3Config
+from specter.h3.events import H3Event
+from specter.h3.frames import FrameType, encode_frame
+from specter.h3.qpack import FieldDecoder, FieldEncoder
+from specter.h3.settings import Settings, encode_settings, grease_value, local_settings
+from specter.h3.transport import Transport
+from specter.h3.writer import StreamWriter
+
+CONTROL: Final = 0x00
+PUSH: Final = 0x01
+QPACK_ENCODER: Final = 0x02
+QPACK_DECODER: Final = 0x03
+"""Unidirectional stream types (RFC 9114, section 6.2, and RFC 9204, section 4.2)."""
+
+_CRITICAL_LIMIT: Final = 64 << 10
+
+
+class Session:
+    """QUIC below, events above, both QPACK directions, and our three critical streams."""
+
+    __slots__ = (
+        "config",
+        "control_stream",
+        "decoder",
+        "decoder_stream",
+        "encoder",
+        "encoder_stream",
+        "events",
+        "is_client",
+        "peer_settings",
+        "quic",
+    )
+
+    def __init__(self, quic: Transport, config: H3Config, entropy: Entropy) -> None:
+        self.quic = quic
+        self.config = config
+        self.is_client = quic.is_client
+        self.events: deque[H3Event] = deque()
+        self.peer_settings = Settings()
+        self.control_stream = StreamWriter(quic, limit=_CRITICAL_LIMIT)
+        self.encoder_stream = StreamWriter(quic, limit=_CRITICAL_LIMIT)
+        self.decoder_stream = StreamWriter(quic, limit=_CRITICAL_LIMIT)
+        self.encoder = FieldEncoder(config, self.encoder_stream)
+        self.decoder = FieldDecoder(config, self.decoder_stream)
+        self._greet(entropy)
+
+    def _greet(self, entropy: Entropy) -> None:
+        greeting = encode_frame(FrameType.SETTINGS, encode_settings(local_settings(self.config, entropy)))
+        if self.config.grease:
+            greeting += encode_frame(grease_value(entropy), entropy.token(entropy.token(1)[0] & 7))
+        self.control_stream.push(_wire.encode_varint(CONTROL) + greeting)
+        self.encoder_stream.push(_wire.encode_varint(QPACK_ENCODER))
+        self.decoder_stream.push(_wire.encode_varint(QPACK_DECODER))
+
+    @property
+    def critical_streams(self) -> tuple[StreamWriter, StreamWriter, StreamWriter]:
+        return self.control_stream, self.encoder_stream, self.decoder_stream
+
+    def open_critical_streams(self) -> bool:
+        """Open what the peer's stream limit allows; true when all three are open."""
+        for writer in self.critical_streams:
+            if writer.stream_id >= 0:
+                continue
+            if not self.quic.can_open(unidirectional=True):
+                return False
+            writer.open(self.quic.open_stream(unidirectional=True))
+        return True
+
+    def apply_settings(self, settings: Settings) -> None:
+        self.peer_settings = settings
+        self.encoder.apply(settings)

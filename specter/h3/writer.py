@@ -1,0 +1,79 @@
+"""Bytes that must leave whole although QUIC may take only a part of them now."""
+
+from __future__ import annotations
+
+from specter.errors import LocalProtocolError
+from specter.h3.errors import H3Error, H3ErrorCode
+from specter.h3.transport import Transport
+
+__all__ = ["StreamWriter"]
+
+
+class StreamWriter:
+    """The sending side of one stream; what QUIC refuses is kept, up to ``limit`` bytes, and sent by ``flush``.
+
+    A writer without a stream (``stream_id`` -1) keeps everything until ``open``.
+    """
+
+    __slots__ = ("_fin", "_limit", "_quic", "_queue", "gone", "stream_id")
+
+    def __init__(self, quic: Transport, stream_id: int = -1, *, limit: int = 1 << 20) -> None:
+        self._quic = quic
+        self._queue = bytearray()
+        self._fin = False
+        self._limit = limit
+        self.stream_id = stream_id
+        self.gone = False
+        """QUIC takes nothing on this stream any more; what is pushed disappears."""
+
+    @property
+    def pending(self) -> bool:
+        """True while bytes or the end wait here."""
+        return self._fin or len(self._queue) > 0
+
+    def open(self, stream_id: int) -> None:
+        self.stream_id = stream_id
+        self.flush()
+
+    def push(self, data: bytes | memoryview, fin: bool = False) -> None:
+        """Send ``data``, now or later. Raises ``H3Error`` H3_EXCESSIVE_LOAD when the peer let too much pile up."""
+        if not self._queue and self.stream_id >= 0:
+            sent = self.write(data, fin)
+            if sent == len(data):
+                return
+            data = data[sent:]
+        self._queue += data
+        self._fin = fin
+        if len(self._queue) > self._limit:
+            raise H3Error(H3ErrorCode.H3_EXCESSIVE_LOAD, "the peer reads too little of a stream")
+        self.flush()
+
+    def write(self, data: bytes | memoryview | bytearray, fin: bool = False) -> int:
+        """Offer ``data`` to QUIC directly; return the bytes it took."""
+        if self.gone:
+            return len(data)
+        try:
+            return self._quic.write(self.stream_id, data, fin)
+        except LocalProtocolError:
+            # The peer's STOP_SENDING reached QUIC; its event has not reached us.
+            self.drop()
+            return len(data)
+
+    def flush(self) -> bool:
+        """Offer what waits; true when nothing waits any more."""
+        while self.pending and self.stream_id >= 0:
+            sent = self.write(bytes(self._queue), self._fin)
+            if sent == len(self._queue):
+                self._queue.clear()
+                self._fin = False
+                return True
+            if not sent:
+                return False
+            del self._queue[:sent]
+        return not self.pending
+
+    def drop(self) -> None:
+        """Forget what waits and take no more."""
+        self.gone = True
+        self._queue.clear()
+        self._fin = False

@@ -1,0 +1,1 @@
+"""Drivers: they move bytes and time between the engine and sockets, and decide nothing."""

@@ -1,0 +1,70 @@
+"""One engine and the socket it speaks through: bytes in, bytes out, time."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from specter._backend import batch, udp
+from specter.h3.connection import H3Connection
+
+__all__ = ["Channel"]
+
+_spare: Final[list[batch.ReceiveBatch]] = []
+"""Receive slabs that nobody uses at the moment: a connection needs one only while it reads."""
+_SPARE_LIMIT: Final = 8
+
+
+class Channel:
+    """Moves bursts between ``udp`` and ``engine``. Its callers see to it that one thread at a time does.
+
+    ``heard_at`` is when the last datagram arrived (ns), ``refusals`` the ICMP refusals since then.
+    """
+
+    __slots__ = ("_refused_before", "closed", "engine", "heard_at", "refusals", "udp")
+
+    def __init__(self, socket: udp.UdpSocket, engine: H3Connection, now: int) -> None:
+        self.udp = socket
+        self.engine = engine
+        self.heard_at = now
+        self.refusals = 0
+        self.closed = False
+        self._refused_before = socket.refused
+
+    def receive(self, now: int) -> int:
+        """Drain the socket (one burst at most) into the engine; return the datagrams read."""
+        try:
+            burst = _spare.pop()
+        except IndexError:
+            burst = batch.ReceiveBatch()
+        count = self.udp.receive(burst)
+        if count:
+            self.heard_at = now
+            self.refusals, self._refused_before = 0, self.udp.refused
+            self.engine.receive(burst, now)
+            burst.clear()
+        self._count_refusals()
+        if len(_spare) < _SPARE_LIMIT:
+            _spare.append(burst)
+        return count
+
+    def flush(self, now: int) -> None:
+        """Send what the engine has to say, as long as the socket takes it."""
+        socket, engine = self.udp, self.engine
+        if self.closed or (socket.unsent and socket.flush()):
+            return
+        while True:
+            burst = engine.send(now)
+            if not len(burst) or socket.send(burst) or len(burst) < burst.capacity:
+                break
+        self._count_refusals()
+
+    def _count_refusals(self) -> None:
+        refused = self.udp.refused
+        if refused != self._refused_before:
+            self.refusals += refused - self._refused_before
+            self._refused_before = refused
+
+    def close(self) -> None:
+        """Give the socket back. The engine is not told."""
+        self.closed = True
+        self.udp.close()

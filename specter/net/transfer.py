@@ -1,0 +1,141 @@
+"""One exchange as its caller sees it: send the body, wait for the head, read, all within a time budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from specter.h3.events import Headers
+from specter.net import clock
+from specter.net.blocking import BlockingConnection
+from specter.net.budget import Budget, Wait
+from specter.net.exchange import END, FAILED, HEAD, READABLE, STOPPED, WRITABLE, Exchange
+
+__all__ = ["Transfer"]
+
+EMPTY: Final = memoryview(b"")
+
+
+class Transfer:
+    """Blocking operations on one exchange of a shared connection. One thread at a time.
+
+    A server may answer before it has the whole body, and may answer piece by piece as the body comes. So what
+    is left of the body when the response's head is here goes out while the response is read.
+    """
+
+    __slots__ = ("_body", "_budget", "_connection", "_piece", "exchange")
+
+    def __init__(self, connection: BlockingConnection, budget: Budget) -> None:
+        self.exchange = Exchange()
+        self._connection = connection
+        self._budget = budget
+        self._body: Iterator[bytes] | None = None
+        self._piece = EMPTY
+
+    # -- the request ------------------------------------------------------------------------------
+
+    def start(self, fields: Sequence[tuple[bytes, bytes]], body: Iterator[bytes] | None) -> None:
+        """Send the header section, and the body until it is sent, refused, or the response is here."""
+        self._connection.open(self.exchange, fields, fin=body is None, budget=self._budget)
+        self._body = body
+        while self._body is not None and not self.exchange.flags & (HEAD | FAILED):
+            if not self._push():
+                self._wait(WRITABLE | STOPPED | HEAD, Wait.WRITE)
+
+    def _push(self) -> bool:
+        """Send what the connection takes of the body; False when it takes no more for now."""
+        exchange, connection = self.exchange, self._connection
+        while self._body is not None and not exchange.flags & FAILED:
+            if exchange.flags & STOPPED:
+                self._drop_body()
+                return True
+            fin = False
+            if not self._piece:
+                piece = next(self._body, None)
+                fin = piece is None
+                self._piece = EMPTY if piece is None else memoryview(piece).cast("B")
+            taken = connection.write(exchange, self._piece, fin=fin)
+            if fin:
+                self._body = None
+            elif not taken and self._piece:
+                return False
+            self._piece = self._piece[taken:]
+            if exchange.flags & HEAD:
+                return True
+        return True
+
+    def _drop_body(self) -> None:
+        body, self._body, self._piece = self._body, None, EMPTY
+        close = getattr(body, "close", None)
+        if close is not None:
+            close()
+
+    # -- the response -----------------------------------------------------------------------------
+
+    def head(self) -> tuple[int, Headers]:
+        """Wait for the final response's status and header section."""
+        self._wait(HEAD, Wait.READ)
+        return self.exchange.status, self.exchange.headers
+
+    def head_within(self, seconds: float) -> bool:
+        """Wait for the head, but only so long; return whether it came. A failure is raised."""
+        limit = self._budget.deadline(Wait.READ, clock.now())
+        deadline = min(limit, clock.after(clock.now(), seconds))
+        if self._connection.wait(self.exchange, HEAD, deadline):
+            self._raise_if_failed(HEAD)
+            return True
+        if deadline == limit:
+            raise self._budget.expired(Wait.READ)
+        return False
+
+    def read(self, limit: int) -> bytes:
+        """Return 1 to ``limit`` body bytes, ``b""`` at the end."""
+        while True:
+            data = self._connection.read(self.exchange, limit)
+            if data or self._at_end():
+                return data
+
+    def readinto(self, view: memoryview) -> int:
+        """Fill ``view`` as far as bytes are here, with at least one; 0 at the end."""
+        while True:
+            count = self._connection.readinto(self.exchange, view)
+            if count or self._at_end():
+                return count
+
+    def _at_end(self) -> bool:
+        """Nothing is here: return whether that is the end, else wait for more."""
+        exchange = self.exchange
+        if exchange.flags & END:
+            self._finish_body()
+            return True
+        if self._body is not None and self._push() and self._body is None:
+            return False
+        if not exchange.flags & READABLE:
+            self._wait(READABLE | END | (WRITABLE | STOPPED if self._body is not None else 0), Wait.READ)
+        return False
+
+    def _finish_body(self) -> None:
+        """The response is complete: what the server still takes of the request may go, but nothing depends on it."""
+        while self._body is not None and not self.exchange.flags & FAILED:
+            deadline = self._budget.deadline(Wait.WRITE, clock.now())
+            if not self._push() and not self._connection.wait(self.exchange, WRITABLE | STOPPED, deadline):
+                break
+        self._drop_body()
+
+    def close(self) -> None:
+        """Cancel what is not finished. Any number of times."""
+        self._drop_body()
+        self._connection.release(self.exchange)
+
+    # -- waiting ----------------------------------------------------------------------------------
+
+    def _wait(self, wanted: int, wait: Wait) -> None:
+        deadline = self._budget.deadline(wait, clock.now())
+        if not self._connection.wait(self.exchange, wanted, deadline):
+            raise self._budget.expired(wait)
+        self._raise_if_failed(wanted)
+
+    def _raise_if_failed(self, wanted: int) -> None:
+        exchange = self.exchange
+        if exchange.failure is not None and not exchange.flags & wanted:
+            raise exchange.failure()

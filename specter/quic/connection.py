@@ -1,0 +1,387 @@
+"""A QUIC connection without input or output: five driver calls, and operations on streams.
+
+The driver moves bytes and time: ``receive``, ``send``, ``next_deadline``, ``handle_deadline``, ``next_event``. Same inputs,
+same entropy and same ``now`` give the same datagrams. ``now`` is integer nanoseconds of a monotonic clock.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from specter._backend import batch as batches
+from specter._backend import datapath
+from specter._entropy import Entropy
+from specter._frame_types import NewToken, StopSending
+from specter._wire import TransportError
+from specter.quic.cids import LocalConnectionIds, RemoteConnectionIds
+from specter.quic.close import CloseState
+from specter.quic.config import QuicConfig
+from specter.quic.core import ConnectionStats, Core
+from specter.quic.delivery import Delivery, UserPing
+from specter.quic.dispatch import Dispatcher
+from specter.quic.errors import UnknownStream
+from specter.quic.events import Event, StreamReadable
+from specter.quic.handshake import Handshake
+from specter.quic.inbound import Inbound
+from specter.quic.outbound import Outbound
+from specter.quic.streams import Stream
+from specter.quic.timers import Timers
+from specter.tls.client import ClientHandshake
+from specter.tls.config import ClientTlsConfig, ServerTlsConfig
+from specter.tls.engine import Handshake as TlsHandshake
+from specter.tls.server import ServerHandshake
+
+CID_LENGTH: Final = 8
+
+
+class Connection:
+    """One QUIC connection, in either role. Make it with :meth:`client` or :meth:`server`."""
+
+    def __init__(self, core: Core, handshake: Handshake) -> None:
+        self._core = core
+        self._handshake = handshake
+        self._delivery = Delivery(core)
+        self._dispatcher = Dispatcher(core, handshake, self._delivery)
+        core.receiver = datapath.Receiver(self._dispatcher, core.app.acks, core.packer, core.local_cids.length)
+        core.receiver.cids = core.local_cids.active
+        core.receiver.address = core.address
+        core.receiver.data_limit = core.config.connection_window
+        self._inbound = Inbound(core, handshake, self._dispatcher, core.receiver)
+        self._outbound = Outbound(core, self._delivery)
+        self._timers = Timers(core, self._delivery)
+        handshake.start()
+
+    @classmethod
+    def client(
+        cls,
+        config: QuicConfig,
+        tls: ClientTlsConfig,
+        entropy: Entropy,
+        now: int,
+        *,
+        token: bytes = b"",
+        address: batches.Address = None,
+    ) -> Connection:
+        """Start a connection to a server; the first ``send`` gives its ClientHello.
+
+        ``token`` is one from an earlier ``TokenReceived`` of the same server.
+        """
+        first_cid = entropy.token(CID_LENGTH)
+        original = entropy.token(CID_LENGTH)
+        core = _make_core(config, entropy, now, first_cid, original, is_client=True, address=address)
+        core.token = token
+        handshake = Handshake(core, lambda params: ClientHandshake(tls, entropy, params), original_dcid=original)
+        return cls(core, handshake)
+
+    @classmethod
+    def server(
+        cls,
+        config: QuicConfig,
+        tls: ServerTlsConfig,
+        entropy: Entropy,
+        now: int,
+        *,
+        original_dcid: bytes,
+        client_cid: bytes,
+        retry_scid: bytes | None = None,
+        address: batches.Address = None,
+        validated: bool = False,
+        reset_key: bytes | None = None,
+    ) -> Connection:
+        """Accept the connection of a client's first Initial.
+
+        ``original_dcid`` is the id of the very first Initial, before any Retry; ``client_cid`` the client's own;
+        ``retry_scid`` the id our Retry gave; ``validated`` says that a token proved the address.
+        """
+        initial_dcid = original_dcid if retry_scid is None else retry_scid
+        first_cid = entropy.token(CID_LENGTH)
+        core = _make_core(
+            config, entropy, now, first_cid, client_cid, is_client=False, address=address, reset_key=reset_key
+        )
+        core.original_dcid = initial_dcid
+        if validated or retry_scid is not None:
+            core.amplification.validate()
+        handshake = Handshake(
+            core,
+            lambda params: ServerHandshake(tls, entropy, params),
+            original_dcid=original_dcid,
+            retry_scid=retry_scid,
+        )
+        return cls(core, handshake)
+
+    # -- the five calls -----------------------------------------------------------------------------------
+
+    def receive(self, batch: batches.ReceiveBatch, now: int) -> None:
+        """Take a burst of datagrams, which are decrypted in place; never raises for what a peer sent."""
+        core = self._core
+        core.now = now
+        core.stats.datagrams_received += len(batch)
+        if not core.closer.open:
+            core.closer.packet_arrived()
+            return
+        for index in range(len(batch)):
+            start, end = batch.span(index)
+            core.stats.bytes_received += end - start
+            core.amplification.on_received(end - start)
+        dropped = core.stats.packets_dropped
+        try:
+            self._inbound.receive(batch, now)
+        except TransportError as error:
+            failure = error.__cause__ if isinstance(error.__cause__, Exception) else None
+            core.close(error.code, error.reason, frame_type=error.frame_type, failure=failure)
+        if core.stats.packets_dropped - dropped < len(batch):
+            core.idle.packet_received(now, core.pto)
+        self._tell_readable()
+
+    def send(self, now: int) -> batches.SendBatch:
+        """Return datagrams to send now; call again until it is empty. Valid until the next call of anything here."""
+        self._core.now = now
+        return self._outbound.send(now)
+
+    def next_deadline(self) -> int:
+        """Return when ``handle_deadline`` is due, ``NEVER`` when nothing is."""
+        return self._timers.next_deadline()
+
+    def handle_deadline(self, now: int) -> None:
+        """Do what is due by ``now``; nothing when it is early. Then call ``send``."""
+        self._core.now = now
+        self._timers.handle(now)
+
+    def next_event(self) -> Event | None:
+        """Return the oldest event not returned yet."""
+        events = self._core.events
+        return events.popleft() if events else None
+
+    def _tell_readable(self) -> None:
+        """Say which streams have news, once each until their reader has emptied them."""
+        core = self._core
+        touched = core.receiver.touched
+        if not touched:
+            return
+        for stream_id in touched:
+            stream = core.streams.by_id.get(stream_id)
+            if stream is None or stream.recv is None:
+                continue
+            if stream.stop_code >= 0:
+                self._drop_unwanted(stream)
+            elif not stream.readable_told:
+                stream.readable_told = True
+                core.emit(StreamReadable(stream_id))
+        touched.clear()
+
+    def _drop_unwanted(self, stream: Stream) -> None:
+        recv = stream.recv
+        if recv is not None:
+            self._core.consume(stream, recv.discard())
+            if recv.finished:
+                self._dispatcher.end_receiving(stream)
+
+    # -- streams ------------------------------------------------------------------------------------------
+
+    def open_stream(self, unidirectional: bool = False) -> int:
+        """Open a stream of ours.
+
+        Raises:
+            StreamLimitReached: ``StreamsAvailable`` will say when to try again.
+        """
+        stream = self._core.streams.open(unidirectional, self._core.now)
+        self._dispatcher.watch(stream)
+        return stream.id
+
+    def can_open(self, unidirectional: bool = False) -> bool:
+        """Whether ``open_stream`` would succeed; if not, ``StreamsAvailable`` will follow."""
+        return self._core.closer.open and self._core.streams.can_open(unidirectional)
+
+    def write(self, stream_id: int, data: bytes | bytearray | memoryview, fin: bool = False) -> int:
+        """Accept up to ``writable`` bytes of ``data``; return how many.
+
+        ``fin`` ends the stream if all of ``data`` was accepted. A refusal is followed by ``StreamWritable``.
+
+        Raises:
+            UnknownStream: it cannot be written to (any more).
+        """
+        core = self._core
+        stream = core.streams.by_id.get(stream_id)
+        if stream is None or stream.send is None or stream.reset_code >= 0 or stream.send.finished_writing:
+            raise UnknownStream(stream_id)
+        send = stream.send
+        room = max(0, core.config.send_buffer - send.unsent)
+        size = len(data)
+        accepted = size if size <= room else room
+        if accepted:
+            send.write(data if accepted == size else memoryview(data)[:accepted])
+        if accepted < size:
+            stream.writer_waits = True
+            core.waiting_writers[stream_id] = stream
+        elif fin:
+            send.finish()
+        if send.has_pending:
+            core.packer.enqueue(send)
+        return accepted
+
+    def writable(self, stream_id: int) -> int:
+        """Return how many bytes ``write`` accepts now; 0 for a stream that takes none any more."""
+        stream = self._core.streams.by_id.get(stream_id)
+        if stream is None or stream.send is None or stream.reset_code >= 0 or stream.send.finished_writing:
+            return 0
+        room = max(0, self._core.config.send_buffer - stream.send.unsent)
+        if room == 0:
+            stream.writer_waits = True
+            self._core.waiting_writers[stream_id] = stream
+        return room
+
+    def read(self, stream_id: int, max_bytes: int = -1) -> bytes:
+        """Take data that arrived in order, releasing flow control credit; ``b""`` when there is none."""
+        stream = self._core.streams.by_id.get(stream_id)
+        if stream is None or stream.recv is None or stream.stop_code >= 0:
+            return b""
+        data = stream.recv.read(max_bytes)
+        self._after_read(stream, len(data))
+        return data
+
+    def readinto(self, stream_id: int, buffer: bytearray | memoryview) -> int:
+        """Like ``read``, into the caller's buffer; returns the count."""
+        stream = self._core.streams.by_id.get(stream_id)
+        if stream is None or stream.recv is None or stream.stop_code >= 0:
+            return 0
+        count = stream.recv.readinto(memoryview(buffer))
+        self._after_read(stream, count)
+        return count
+
+    def _after_read(self, stream: Stream, count: int) -> None:
+        recv = stream.recv
+        if recv is None:
+            return
+        self._core.consume(stream, count)
+        if recv.readable == 0:
+            stream.readable_told = False
+            if recv.finished:
+                self._dispatcher.end_receiving(stream)
+
+    def peek(self, stream_id: int, max_bytes: int) -> bytes:
+        """Look at data without taking it."""
+        stream = self._core.streams.by_id.get(stream_id)
+        return b"" if stream is None or stream.recv is None else stream.recv.peek(max_bytes)
+
+    def readable(self, stream_id: int) -> int:
+        """Return how many bytes ``read`` would give."""
+        stream = self._core.streams.by_id.get(stream_id)
+        if stream is None or stream.recv is None or stream.stop_code >= 0:
+            return 0
+        return stream.recv.readable
+
+    def at_end(self, stream_id: int) -> bool:
+        """Whether everything up to the end of the stream was read (or the receiving side is over)."""
+        stream = self._core.streams.by_id.get(stream_id)
+        if stream is None or stream.recv is None:
+            return True
+        return stream.recv.finished
+
+    def reset(self, stream_id: int, error_code: int) -> None:
+        """Abandon our sending side: what was not acknowledged may be lost. No effect on one that ended."""
+        stream = self._core.streams.by_id.get(stream_id)
+        if stream is not None:
+            self._dispatcher.reset_sending(stream, error_code)
+
+    def stop_sending(self, stream_id: int, error_code: int) -> None:
+        """Ask the peer to stop: what arrived and still arrives is dropped. No effect on one that ended."""
+        stream = self._core.streams.by_id.get(stream_id)
+        if stream is None or stream.recv is None or stream.stop_code >= 0:
+            return
+        stream.stop_code = error_code
+        if stream.recv.final_size < 0:
+            self._core.queue(StopSending(stream_id, error_code))
+        self._drop_unwanted(stream)
+
+    # -- the connection -----------------------------------------------------------------------------------
+
+    def close(self, error_code: int = 0, reason: str = "", application: bool = True) -> None:
+        """Close the connection; ``send`` gives the datagram that says so."""
+        self._core.close(error_code, reason, application=application)
+
+    def ping(self) -> None:
+        """Ask the peer for a sign of life: ``PingAcknowledged``."""
+        self._core.packer.control.append((b"\x01", UserPing()))
+
+    def update_keys(self) -> None:
+        """Move to the next key phase as soon as the rules allow (RFC 9001, section 6.1)."""
+        self._core.key_update_wanted = True
+
+    def issue_token(self, token: bytes) -> None:
+        """Give the client a token for its next connection (server role; RFC 9000, section 8.1.3)."""
+        self._core.queue(NewToken(token))
+
+    @property
+    def is_client(self) -> bool:
+        return self._core.is_client
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing will be sent or received any more."""
+        return self._core.closer.state is CloseState.CLOSED
+
+    @property
+    def closing(self) -> bool:
+        """Whether the connection is over for the layer above; it may still have to say so."""
+        return not self._core.closer.open
+
+    @property
+    def handshake_complete(self) -> bool:
+        return self._core.handshake_complete
+
+    @property
+    def confirmed(self) -> bool:
+        return self._core.handshake_confirmed
+
+    @property
+    def stats(self) -> ConnectionStats:
+        """Counters so far; the object is brought up to date by this call."""
+        core = self._core
+        stats = core.stats
+        stats.smoothed_rtt = core.recovery.rtt.smoothed
+        stats.minimum_rtt = core.recovery.rtt.minimum
+        stats.congestion_window = core.recovery.window
+        stats.bytes_in_flight = core.recovery.bytes_in_flight
+        return stats
+
+    @property
+    def tls(self) -> TlsHandshake:
+        """The TLS engine: ``alpn``, ``cipher_suite``, ``group``, ``peer_certificates``."""
+        return self._handshake.tls
+
+    @property
+    def address(self) -> batches.Address:
+        """Where the peer is; None on a connected socket."""
+        return self._core.address
+
+    @property
+    def host_cids(self) -> set[bytes]:
+        """The connection ids by which the peer may address us now."""
+        ids = set(self._core.local_cids.active)
+        if not self._core.is_client and not self._core.handshake_confirmed:
+            ids.add(self._core.original_dcid)
+        return ids
+
+
+def _make_core(
+    config: QuicConfig,
+    entropy: Entropy,
+    now: int,
+    first_cid: bytes,
+    remote_cid: bytes,
+    *,
+    is_client: bool,
+    address: batches.Address,
+    reset_key: bytes | None = None,
+) -> Core:
+    key = entropy.token(32) if reset_key is None else reset_key
+    return Core(
+        config,
+        entropy,
+        now,
+        is_client=is_client,
+        address=address,
+        first_cid=first_cid,
+        local_cids=LocalConnectionIds(entropy, CID_LENGTH, first=first_cid, reset_key=key),
+        remote_cids=RemoteConnectionIds(remote_cid, config.active_connection_id_limit),
+    )

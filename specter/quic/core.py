@@ -1,0 +1,186 @@
+"""What the parts of one connection share: configuration, spaces, streams, paths, events.
+
+The parts (``handshake``, ``inbound``, ``dispatch``, ``delivery``, ``outbound``) each hold one ``Core`` and act on
+it; none of them knows the others' insides.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from specter._backend import batch, datapath, frames, sendbuffer
+from specter._entropy import Entropy
+from specter._frame_types import ConnectionClose, Frame
+from specter._wire import NEVER
+from specter.quic.cids import LocalConnectionIds, RemoteConnectionIds
+from specter.quic.close import CLOSE_REASON_LIMIT, Closer, IdleTimer
+from specter.quic.config import QuicConfig
+from specter.quic.events import CloseKind, ConnectionClosed, Event
+from specter.quic.flow import ReceiveWindow
+from specter.quic.packet import QUIC_V1
+from specter.quic.parameters import TransportParameters
+from specter.quic.path import AmplificationLimit, PathValidator
+from specter.quic.recovery import Recovery
+from specter.quic.space import Space, SpaceId
+from specter.quic.streams import Stream, StreamTable
+
+
+@dataclass(slots=True)
+class ConnectionStats:
+    """Counters of one connection; times in nanoseconds."""
+
+    datagrams_sent: int = 0
+    datagrams_received: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    packets_lost: int = 0
+    packets_dropped: int = 0
+    """Packets that did not parse, did not open, or were for nobody here."""
+    smoothed_rtt: int = 0
+    minimum_rtt: int = 0
+    congestion_window: int = 0
+    bytes_in_flight: int = 0
+
+
+class Core:
+    """The shared state of one connection. Its parts change it; only they may."""
+
+    receiver: datapath.Receiver
+    """Set once, by the connection that puts the parts together."""
+
+    def __init__(
+        self,
+        config: QuicConfig,
+        entropy: Entropy,
+        now: int,
+        *,
+        is_client: bool,
+        address: batch.Address,
+        first_cid: bytes,
+        local_cids: LocalConnectionIds,
+        remote_cids: RemoteConnectionIds,
+    ) -> None:
+        self.config = config
+        self.entropy = entropy
+        self.is_client = is_client
+        self.address = address
+        self.version = QUIC_V1
+        self.now = now
+        self.events: deque[Event] = deque()
+        self.stats = ConnectionStats()
+        self.first_cid = first_cid
+        self.local_cids = local_cids
+        self.remote_cids = remote_cids
+        self.local_parameters = TransportParameters()
+        self.peer_parameters: TransportParameters | None = None
+        self._open_spaces(config, is_client)
+        self._open_paths(config, now)
+        self.token = b""
+        self.original_dcid = b""
+        """The id of the client's first Initial (server role)."""
+        self.handshake_complete = False
+        self.handshake_confirmed = False
+        self.handshake_deadline = now + config.handshake_timeout
+        self.terminated = False
+
+    def _open_spaces(self, config: QuicConfig, is_client: bool) -> None:
+        initial, handshake, app = (Space(space_id, config) for space_id in SpaceId)
+        self.spaces = (initial, handshake, app)
+        self.recovery = Recovery(config, (initial.sent, handshake.sent, app.sent), is_client=is_client)
+        self.batch = batch.SendBatch()
+        self.packer = datapath.Packer(self.batch, app.acks, app.sent)
+        self.packer.ack_delay_exponent = config.ack_delay_exponent
+        self.packer.address = self.address
+        self.packer.dcid = self.remote_cids.current
+        self.streams = StreamTable(config, is_client=is_client)
+
+    def _open_paths(self, config: QuicConfig, now: int) -> None:
+        self.window = ReceiveWindow(config.connection_window, config.connection_window_max, now)
+        self.window_due = False
+        self.stream_windows: dict[int, Stream] = {}
+        """Streams whose MAX_STREAM_DATA is due."""
+        self.waiting_writers: dict[int, Stream] = {}
+        self.datagram_size = config.datagram_size
+        self.closer = Closer()
+        self.idle = IdleTimer(config.idle_timeout, now)
+        self.validator = PathValidator()
+        self.amplification = AmplificationLimit(validated=self.is_client)
+        self.key_update_wanted = False
+        self.phase_first_number = 0
+        """The first packet number sealed in the current key phase."""
+        self.previous_keys_until = NEVER
+
+    # -- shorthands -------------------------------------------------------------------------------
+
+    @property
+    def app(self) -> Space:
+        return self.spaces[SpaceId.APPLICATION]
+
+    @property
+    def pto(self) -> int:
+        """The probe timeout of the Application space, without backoff."""
+        return self.recovery.rtt.pto_base() + self.recovery.peer_max_ack_delay
+
+    def emit(self, event: Event) -> None:
+        self.events.append(event)
+
+    def queue(self, frame: Frame) -> None:
+        """Send a frame in the next 1-RTT packet and again should it be lost."""
+        self.packer.control.append((frames.encode(frame), frame))
+
+    def discard(self, space_id: SpaceId) -> None:
+        """Drop the keys of a space, and what was in flight in it (RFC 9001, section 4.9)."""
+        space = self.spaces[space_id]
+        if not space.discarded:
+            space.discard()
+            self.recovery.discard_space(space_id)
+
+    # -- streams ----------------------------------------------------------------------------------
+
+    def consume(self, stream: Stream, count: int) -> None:
+        """Release flow control credit for bytes that left the receive buffer."""
+        if count == 0:
+            return
+        if self.window.consume(count):
+            self.window_due = True
+        if stream.window is not None and stream.window.consume(count) and stream.recv is not None:
+            if stream.recv.final_size < 0:
+                self.stream_windows[stream.id] = stream
+
+    def wake_writer(self, stream: Stream, send: sendbuffer.SendBuffer) -> bool:
+        """Return whether a writer that was refused may go on."""
+        return send.unsent <= self.config.send_buffer // 2
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    def close(
+        self,
+        code: int,
+        reason: str,
+        *,
+        application: bool = False,
+        frame_type: int = 0,
+        failure: Exception | None = None,
+    ) -> None:
+        """Close from our side: CONNECTION_CLOSE leaves with the next send."""
+        if not self.closer.open:
+            return
+        text = reason.encode()[:CLOSE_REASON_LIMIT]
+        self.closer.close(ConnectionClose(code, frame_type, text, application), self.now, self.pto)
+        self._end(ConnectionClosed(CloseKind.LOCAL, code, reason, application, frame_type, failure))
+
+    def drain(self, event: ConnectionClosed) -> None:
+        """The peer is gone or going: send nothing more."""
+        self.closer.drain(self.now, self.pto)
+        self._end(event)
+
+    def vanish(self, event: ConnectionClosed) -> None:
+        """End at once and silently."""
+        self.closer.finish()
+        self._end(event)
+
+    def _end(self, event: ConnectionClosed) -> None:
+        if not self.terminated:
+            self.terminated = True
+            self.emit(event)

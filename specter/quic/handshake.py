@@ -1,0 +1,233 @@
+"""Drives TLS over the CRYPTO streams: keys, transport parameters, Retry and Version Negotiation (RFC 9001, section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from specter._backend import protection
+from specter._frame_types import HandshakeDone
+from specter._wire import NEVER, TransportError, TransportErrorCode
+from specter.quic import packet, parameters
+from specter.quic.config import MILLISECOND
+from specter.quic.core import Core
+from specter.quic.events import CloseKind, ConnectionClosed, HandshakeCompleted, HandshakeConfirmed
+from specter.quic.packet import Header
+from specter.quic.parameters import TransportParameters
+from specter.quic.space import Space, SpaceId
+from specter.tls import engine
+from specter.tls.alerts import TlsError
+from specter.tls.engine import Completed, InstallKeys, Level, PeerParameters, SendCrypto
+
+CRYPTO_FRAME = 0x06
+
+_SPACE_OF = {
+    Level.INITIAL: SpaceId.INITIAL,
+    Level.HANDSHAKE: SpaceId.HANDSHAKE,
+    Level.APPLICATION: SpaceId.APPLICATION,
+}
+_LEVEL_OF = {space: level for level, space in _SPACE_OF.items()}
+
+
+class Handshake:
+    """Feeds TLS from the CRYPTO streams and carries out what it decides."""
+
+    def __init__(
+        self,
+        core: Core,
+        make_tls: Callable[[bytes], engine.Handshake],
+        *,
+        original_dcid: bytes,
+        retry_scid: bytes | None = None,
+    ) -> None:
+        self._core = core
+        self._original_dcid = original_dcid
+        self._retry_scid = retry_scid
+        self.processed_packet = False
+        """Whether any packet of the peer was opened: from then on Retry and Version Negotiation are void."""
+        self._install_initial(original_dcid)
+        core.local_parameters = self._local_parameters()
+        self.tls = make_tls(parameters.encode(core.local_parameters))
+
+    def _local_parameters(self) -> TransportParameters:
+        core, config = self._core, self._core.config
+        server = not core.is_client
+        return TransportParameters(
+            original_destination_connection_id=self._original_dcid if server else None,
+            retry_source_connection_id=self._retry_scid if server else None,
+            initial_source_connection_id=core.first_cid,
+            stateless_reset_token=core.local_cids.first_reset_token if server else None,
+            max_idle_timeout=config.idle_timeout // MILLISECOND,
+            max_udp_payload_size=config.max_udp_payload,
+            initial_max_data=config.connection_window,
+            initial_max_stream_data_bidi_local=config.stream_window,
+            initial_max_stream_data_bidi_remote=config.stream_window,
+            initial_max_stream_data_uni=config.stream_window,
+            initial_max_streams_bidi=config.max_streams_bidi,
+            initial_max_streams_uni=config.max_streams_uni,
+            ack_delay_exponent=config.ack_delay_exponent,
+            max_ack_delay=config.max_ack_delay // MILLISECOND,
+            active_connection_id_limit=config.active_connection_id_limit,
+        )
+
+    def _install_initial(self, dcid: bytes) -> None:
+        core = self._core
+        client, server = protection.initial_secrets(core.version, dcid)
+        ours, theirs = (client, server) if core.is_client else (server, client)
+        space = core.spaces[SpaceId.INITIAL]
+        suite = protection.AES_128_GCM_SHA256
+        space.sealer = protection.PacketProtection(suite, ours, core.version)
+        space.opener = protection.PacketProtection(suite, theirs, core.version)
+
+    # -- TLS --------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self.tls.start()
+        self._carry_out()
+
+    def crypto_arrived(self, space: Space) -> None:
+        """Hand what arrived in order to TLS.
+
+        Raises:
+            TransportError: CRYPTO_ERROR with TLS's alert.
+        """
+        data = space.read_crypto()
+        if not data:
+            return
+        try:
+            self.tls.receive(_LEVEL_OF[space.id], data)
+            self._carry_out()
+        except TlsError as error:
+            self._carry_out_quietly()
+            code = TransportErrorCode.CRYPTO_ERROR + error.alert
+            raise TransportError(code, str(error), CRYPTO_FRAME) from error
+
+    def _carry_out_quietly(self) -> None:
+        """Install the keys that a failing handshake got as far as, so that the peer can read why it failed."""
+        while (action := self.tls.next_action()) is not None:
+            if isinstance(action, InstallKeys):
+                self._install(action)
+
+    def _carry_out(self) -> None:
+        while (action := self.tls.next_action()) is not None:
+            if isinstance(action, SendCrypto):
+                self._send(action)
+            elif isinstance(action, InstallKeys):
+                self._install(action)
+            elif isinstance(action, PeerParameters):
+                self._apply_parameters(action.data)
+            elif isinstance(action, Completed):
+                self._complete()
+
+    def _send(self, action: SendCrypto) -> None:
+        space = self._core.spaces[_SPACE_OF[action.level]]
+        space.crypto_out.write(action.data)
+        if space.id is SpaceId.APPLICATION:
+            self._core.packer.enqueue(space.crypto_out)
+
+    def _install(self, action: InstallKeys) -> None:
+        space_id = _SPACE_OF.get(action.level)
+        if space_id is None:
+            return
+        core = self._core
+        space = core.spaces[space_id]
+        keys = protection.PacketProtection(action.cipher_suite, action.secret, core.version)
+        if action.writing:
+            space.sealer = keys
+            if space_id is SpaceId.APPLICATION:
+                core.packer.keys = keys
+        else:
+            space.opener = keys
+            if space_id is SpaceId.APPLICATION:
+                core.receiver.keys = keys
+        if space_id is SpaceId.HANDSHAKE:
+            core.recovery.has_handshake_keys = True
+
+    def _complete(self) -> None:
+        core = self._core
+        core.handshake_complete = True
+        core.emit(HandshakeCompleted(self.tls.alpn.encode()))
+        if not core.is_client:
+            core.queue(HandshakeDone())
+            core.amplification.validate()
+            self.confirm()
+
+    def confirm(self) -> None:
+        """The handshake is confirmed: the Handshake keys go (RFC 9001, section 4.9.2)."""
+        core = self._core
+        if core.handshake_confirmed:
+            return
+        core.handshake_confirmed = True
+        core.handshake_deadline = NEVER
+        core.recovery.handshake_confirmed = True
+        core.recovery.peer_validated_address = True
+        core.discard(SpaceId.INITIAL)
+        core.discard(SpaceId.HANDSHAKE)
+        core.emit(HandshakeConfirmed())
+
+    # -- transport parameters ---------------------------------------------------------------------
+
+    def _apply_parameters(self, data: bytes) -> None:
+        core = self._core
+        peer = parameters.decode(data, from_server=core.is_client)
+        self._authenticate_cids(peer)
+        core.peer_parameters = peer
+        core.packer.raise_limit(peer.initial_max_data)
+        core.streams.apply_peer_parameters(peer)
+        core.idle.agree(peer.max_idle_timeout_ns)
+        core.recovery.peer_max_ack_delay = peer.max_ack_delay_ns
+        core.datagram_size = min(core.datagram_size, peer.max_udp_payload_size)
+        core.local_cids.set_peer_limit(peer.active_connection_id_limit)
+        if peer.stateless_reset_token is not None:
+            core.remote_cids.set_initial_reset_token(peer.stateless_reset_token)
+
+    def _authenticate_cids(self, peer: TransportParameters) -> None:
+        """Compare the ids of the handshake's packets with those the peer vouches for (RFC 9000, section 7.3)."""
+        core = self._core
+        expected = {"initial_source_connection_id": core.remote_cids.current}
+        if core.is_client:
+            expected["original_destination_connection_id"] = self._original_dcid
+            if self._retry_scid is not None:
+                expected["retry_source_connection_id"] = self._retry_scid
+            elif peer.retry_source_connection_id is not None:
+                self._refuse("retry_source_connection_id without a Retry")
+        for name, value in expected.items():
+            if getattr(peer, name) != value:
+                self._refuse(f"{name} is not that of the handshake")
+
+    def _refuse(self, reason: str) -> None:
+        raise TransportError(TransportErrorCode.TRANSPORT_PARAMETER_ERROR, reason, CRYPTO_FRAME)
+
+    # -- before the first packet of the server ------------------------------------------------------
+
+    def on_retry(self, data: bytes) -> bool:
+        """Start over with the token of a Retry; return whether it was a valid one (RFC 9000, section 17.2.5.2)."""
+        core = self._core
+        if not core.is_client or self.processed_packet or self._retry_scid is not None:
+            return False
+        if not packet.check_retry(data, self._original_dcid):
+            return False
+        retry = packet.parse_retry(data, 0, len(data))
+        if retry.version != core.version or retry.scid == self._original_dcid:
+            return False
+        self._retry_scid = retry.scid
+        core.token = retry.token
+        core.remote_cids.set_initial_scid(retry.scid)
+        core.packer.dcid = core.remote_cids.current
+        self._install_initial(retry.scid)
+        space = core.spaces[SpaceId.INITIAL]
+        space.crypto_out.lost(0, space.crypto_out.sent_offset, False)
+        space.probes = 0
+        core.recovery.reset_for_retry()
+        return True
+
+    def on_version_negotiation(self, header: Header, versions: tuple[int, ...]) -> bool:
+        """Fail when the server speaks no version of ours; return whether the packet counted."""
+        core = self._core
+        if not core.is_client or self.processed_packet or self._retry_scid is not None:
+            return False
+        if header.dcid != core.first_cid or header.scid != self._original_dcid:
+            return False
+        if core.version in versions:
+            return False
+        offered = ", ".join(f"0x{version:08x}" for version in versions[:8])
+        core.vanish(ConnectionClosed(CloseKind.VERSION, 0, f"the server speaks only QUIC versions {offered}"))
+        return True

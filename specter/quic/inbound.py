@@ -1,0 +1,223 @@
+"""Datagrams in: coalesced packets, Initial and Handshake packets, Retry, Version Negotiation, stateless reset.
+
+Plain 1-RTT datagrams take the burst path of ``datapath.Receiver``; everything else comes through here.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from specter._backend import batch as batches
+from specter._backend import datapath, frames, protection
+from specter._frame_types import Ack, ConnectionClose, Crypto, Frame, Padding, Ping
+from specter._wire import TransportError, TransportErrorCode
+from specter.quic import packet
+from specter.quic.core import Core
+from specter.quic.dispatch import Dispatcher
+from specter.quic.events import CloseKind, ConnectionClosed
+from specter.quic.handshake import Handshake
+from specter.quic.packet import Header, PacketError, PacketType
+from specter.quic.space import Space, SpaceId
+
+LONG_RESERVED_BITS: Final = 0x0C
+DEFERRED_LIMIT: Final = 10
+"""Packets kept that arrived before their keys."""
+
+_SPACES = {PacketType.INITIAL: SpaceId.INITIAL, PacketType.HANDSHAKE: SpaceId.HANDSHAKE}
+_HANDSHAKE_FRAMES = (Padding, Ping, Ack, Crypto, ConnectionClose)
+
+
+class Inbound:
+    """Takes receive batches apart."""
+
+    def __init__(
+        self, core: Core, handshake: Handshake, dispatcher: Dispatcher, receiver: datapath.Receiver
+    ) -> None:
+        self._core = core
+        self._handshake = handshake
+        self._dispatcher = dispatcher
+        self._receiver = receiver
+        self._deferred: list[tuple[bytes, int]] = []
+        self._replay: batches.ReceiveBatch | None = None
+        self._scid_known = not core.is_client
+
+    def receive(self, batch: batches.ReceiveBatch, now: int) -> None:
+        """Process a batch.
+
+        Raises:
+            TransportError: the peer broke a rule; the caller closes the connection.
+        """
+        core, receiver = self._core, self._receiver
+        index, count = 0, len(batch)
+        while index < count and core.closer.open:
+            index = receiver.run(batch, index, now)
+            if index < count and core.closer.open:
+                start, end = batch.span(index)
+                if self._address_is_ours(batch, index):
+                    self._datagram(batch, index, start, end, now)
+                else:
+                    core.stats.packets_dropped += 1
+                index += 1
+                self._replay_deferred(now)
+
+    def _address_is_ours(self, batch: batches.ReceiveBatch, index: int) -> bool:
+        return batch.address(index) == self._core.address
+
+    def _datagram(self, batch: batches.ReceiveBatch, index: int, start: int, end: int, now: int) -> None:
+        """Process each packet of a datagram; ids of all must be those of the first (RFC 9000, section 12.2)."""
+        core = self._core
+        first_dcid: bytes | None = None
+        pos = start
+        while pos < end:
+            try:
+                header = packet.parse_header(batch.slab, pos, end, core.local_cids.length)
+            except PacketError:
+                self._unreadable(batch, pos, end, whole=pos == start)
+                return
+            pos = header.end
+            if first_dcid is None:
+                first_dcid = header.dcid
+            elif header.dcid != first_dcid:
+                core.stats.packets_dropped += 1
+                continue
+            self._packet(batch, index, header, now)
+            if not core.closer.open:
+                return
+
+    def _unreadable(self, batch: batches.ReceiveBatch, start: int, end: int, *, whole: bool) -> None:
+        core = self._core
+        if whole and core.remote_cids.is_stateless_reset(batch.slab, start, end):
+            core.drain(ConnectionClosed(CloseKind.RESET, 0, "the peer no longer knows this connection"))
+        else:
+            core.stats.packets_dropped += 1
+
+    def _packet(self, batch: batches.ReceiveBatch, index: int, header: Header, now: int) -> None:
+        core = self._core
+        taken = False
+        if header.type is PacketType.ONE_RTT:
+            taken = self._one_rtt(batch, index, header, now)
+        elif header.type is PacketType.VERSION_NEGOTIATION:
+            taken = self._version_negotiation(batch.slab, header)
+        elif header.type is PacketType.RETRY:
+            taken = header.dcid == core.first_cid and self._handshake.on_retry(
+                bytes(batch.slab[header.start : header.end])
+            )
+        elif header.type in _SPACES and header.version == core.version:
+            taken = self._long(batch, index, header, now)
+        if not taken:
+            core.stats.packets_dropped += 1
+
+    def _version_negotiation(self, slab: bytearray, header: Header) -> bool:
+        try:
+            versions = packet.parse_version_negotiation(slab, header.start, header.end)
+        except PacketError:
+            return False
+        return self._handshake.on_version_negotiation(header, versions)
+
+    def _one_rtt(self, batch: batches.ReceiveBatch, index: int, header: Header, now: int) -> bool:
+        if header.dcid not in self._core.local_cids.active:
+            self._dispatcher.on_undecryptable(batch, index, now)
+            return True
+        if self._receiver.keys is None:
+            return self._defer(batch, index, header)
+        self._receiver.last_cid = header.dcid
+        try:
+            self._receiver.packet(batch, header.start, header.end, batch.ecn(index), now)
+        except protection.DecryptError:
+            self._dispatcher.on_undecryptable(batch, index, now)
+        return True
+
+    # -- Initial and Handshake ----------------------------------------------------------------------
+
+    def _long(self, batch: batches.ReceiveBatch, index: int, header: Header, now: int) -> bool:
+        core = self._core
+        space = core.spaces[_SPACES[header.type]]
+        if space.discarded or not self._ids_match(header):
+            return False
+        if space.opener is None:
+            return self._defer(batch, index, header)
+        try:
+            number, start, end, first = space.opener.open(
+                batch.view, header.start, header.pn_offset, header.end, space.acks.largest
+            )
+        except protection.DecryptError:
+            return False
+        if first & LONG_RESERVED_BITS:
+            raise TransportError(TransportErrorCode.PROTOCOL_VIOLATION, "reserved header bits are set")
+        self._handshake.processed_packet = True
+        self._learn_peer(header, space)
+        if not space.acks.is_duplicate(number):
+            eliciting = self._digest(space, batch.view, start, end, now)
+            if not space.discarded:
+                space.acks.record(number, now, eliciting, batch.ecn(index))
+        return True
+
+    def _ids_match(self, header: Header) -> bool:
+        """Whether the packet is to us and from the peer we talk to (RFC 9000, section 7.2)."""
+        core = self._core
+        if core.is_client:
+            if header.token or header.dcid != core.first_cid:
+                return False
+        elif header.dcid not in core.local_cids.active and header.dcid != core.original_dcid:
+            return False
+        return not self._scid_known or header.scid == core.remote_cids.current
+
+    def _learn_peer(self, header: Header, space: Space) -> None:
+        core = self._core
+        if not self._scid_known:
+            self._scid_known = True
+            core.remote_cids.set_initial_scid(header.scid)
+            core.packer.dcid = header.scid
+        if not core.is_client and space.id is SpaceId.HANDSHAKE:
+            core.amplification.validate()
+            core.discard(SpaceId.INITIAL)
+
+    def _digest(self, space: Space, view: memoryview, pos: int, end: int, now: int) -> bool:
+        if pos == end:
+            raise TransportError(TransportErrorCode.PROTOCOL_VIOLATION, "a packet without frames")
+        eliciting = False
+        while pos < end and self._core.closer.open:
+            frame, pos = frames.decode_frame(view, pos, end)
+            eliciting = self._check_allowed(frame) or eliciting
+            self._dispatcher.handshake_frame(space, frame, now)
+        return eliciting
+
+    @staticmethod
+    def _check_allowed(frame: Frame) -> bool:
+        """Return whether a frame of a handshake packet asks for an acknowledgment (RFC 9000, section 12.4).
+
+        Raises:
+            TransportError: the frame does not belong there.
+        """
+        if not isinstance(frame, _HANDSHAKE_FRAMES) or (isinstance(frame, ConnectionClose) and frame.application):
+            name = type(frame).__name__
+            raise TransportError(TransportErrorCode.PROTOCOL_VIOLATION, f"{name} frame in a handshake packet")
+        return isinstance(frame, Ping | Crypto)
+
+    # -- packets ahead of their keys ------------------------------------------------------------------
+
+    def _defer(self, batch: batches.ReceiveBatch, index: int, header: Header) -> bool:
+        """Keep a packet until its keys are there; return whether there was room."""
+        if len(self._deferred) >= DEFERRED_LIMIT or header.end - header.start > packet.MAX_LENGTH_FIELD:
+            return False
+        self._deferred.append((bytes(batch.slab[header.start : header.end]), batch.ecn(index)))
+        return True
+
+    def _replay_deferred(self, now: int) -> None:
+        """Process deferred packets, once the keys of any of them may have come."""
+        core = self._core
+        if not self._deferred or not core.closer.open or not self._keys_came():
+            return
+        if self._replay is None:
+            self._replay = batches.ReceiveBatch(DEFERRED_LIMIT)
+        deferred, self._deferred = self._deferred, []
+        self._replay.clear()
+        for data, ecn in deferred:
+            self._replay.append(data, core.address, ecn)
+        for index in range(len(deferred)):
+            start, end = self._replay.span(index)
+            self._datagram(self._replay, index, start, end, now)
+
+    def _keys_came(self) -> bool:
+        space_id = SpaceId.HANDSHAKE if self._deferred[0][0][0] & 0x80 else SpaceId.APPLICATION
+        return self._core.spaces[space_id].opener is not None or self._core.spaces[space_id].discarded

@@ -1,0 +1,217 @@
+"""Datagrams out: what is due, in which order, and how much of it (one flush of the engine)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from specter._backend import batch as batches
+from specter._backend import frames
+from specter._frame_types import (
+    DataBlocked,
+    MaxData,
+    MaxStreamData,
+    MaxStreams,
+    Ping,
+    StreamDataBlocked,
+    StreamsBlocked,
+)
+from specter._wire import TransportErrorCode
+from specter.quic.config import MINIMUM_DATAGRAM
+from specter.quic.core import Core
+from specter.quic.delivery import Delivery
+from specter.quic.events import StreamWritable
+from specter.quic.flight import Flight
+from specter.quic.space import SpaceId
+
+KEY_UPDATE_MARGIN: Final = 1024
+"""Packets before the confidentiality limit at which keys are updated."""
+CONTROL_LIMIT: Final = 256
+"""Control frames that may wait; what the peer makes us say beyond it waits in its own state."""
+
+
+class Outbound:
+    """Turns the connection's state into sealed datagrams."""
+
+    def __init__(self, core: Core, delivery: Delivery) -> None:
+        self._core = core
+        self._delivery = delivery
+        self._flight = Flight(core)
+        self._data_blocked_at = -1
+
+    def send(self, now: int) -> batches.SendBatch:
+        """Build what may leave now."""
+        core = self._core
+        if core.closer.open:
+            self._send_open(now)
+        elif core.closer.send_due and core.closer.frame is not None:
+            core.closer.send_due = False
+            if core.amplification.allowance >= MINIMUM_DATAGRAM:
+                self._flight.close(core.closer.frame, now)
+        batch = core.batch.deliver()
+        if len(batch):
+            self._account(batch)
+        core.recovery.amplification_limited = core.amplification.allowance < MINIMUM_DATAGRAM
+        return batch
+
+    def _account(self, batch: batches.SendBatch) -> None:
+        core = self._core
+        size = batch.size
+        core.stats.datagrams_sent += len(batch)
+        core.stats.bytes_sent += size
+        core.amplification.on_sent(size)
+
+    def _send_open(self, now: int) -> None:
+        core = self._core
+        if core.packer.keys is not None:
+            self._queue_due(now)
+        budget = min(core.recovery.allowance(now), core.amplification.allowance)
+        if not core.handshake_confirmed:
+            budget -= self._send_handshake(now, budget)
+        if core.packer.keys is not None:
+            self._send_app(now, budget)
+
+    # -- handshake --------------------------------------------------------------------------------------
+
+    def _send_handshake(self, now: int, budget: int) -> int:
+        """Send Initial and Handshake packets; return the bytes used. Probes and ACKs need no budget."""
+        core = self._core
+        used = 0
+        size = core.datagram_size
+        while not core.batch.full and self._flight.has_work(now):
+            if core.amplification.allowance - used < size:
+                break
+            if budget - used < size and not self._handshake_exempt(now):
+                break
+            sent = self._flight.datagram(now, size)
+            if sent == 0:
+                break
+            used += sent
+            core.idle.packet_sent(now, core.pto)
+        return used
+
+    def _handshake_exempt(self, now: int) -> bool:
+        return any(
+            space.can_send and (space.probes > 0 or space.acks.due(now))
+            for space in self._core.spaces[: SpaceId.APPLICATION]
+        )
+
+    # -- application --------------------------------------------------------------------------------------
+
+    def _send_app(self, now: int, budget: int) -> None:
+        core, app = self._core, self._core.app
+        size = core.datagram_size
+        if app.probes > 0:
+            budget = max(budget, app.probes * size)
+            if not core.packer.has_work(0):
+                core.packer.control.append((frames.encode(Ping()), Ping()))
+            app.probes = 0
+        self._plan_skip()
+        if core.validator.has_pending and budget >= size:
+            budget -= self._answer_challenges(now, size)
+        used = core.packer.fill(now, budget, size) if budget >= size else 0
+        if used:
+            core.recovery.on_sent(SpaceId.APPLICATION, now, used, True, True)
+            core.idle.packet_sent(now, core.pto)
+        if budget - used < size and core.packer.has_work(0):
+            core.recovery.on_blocked(now)
+        if app.acks.due(now) and core.amplification.allowance > 0:
+            core.packer.ack(now)
+        if used and core.waiting_writers:
+            self._wake_writers()
+        if core.packer.blocked or core.packer.stalled:
+            self._tell_blocked()
+
+    def _answer_challenges(self, now: int, size: int) -> int:
+        """Send path challenges and responses in a datagram of full size (RFC 9000, section 8.2); return its size."""
+        core = self._core
+        while (response := core.validator.next_response()) is not None:
+            core.packer.control.appendleft((frames.encode(response), response))
+        if (challenge := core.validator.next_challenge()) is not None:
+            core.packer.control.appendleft((frames.encode(challenge), challenge))
+        start = core.batch.begin()
+        end = core.packer.packet(now, start, start + size, start + size)
+        core.batch.commit(end, core.address, 0)
+        core.recovery.on_sent(SpaceId.APPLICATION, now, end - start, True, True)
+        return end - start
+
+    def _plan_skip(self) -> None:
+        """Choose the next packet number to leave out, about one in two windows (RFC 9000, section 21.4)."""
+        core = self._core
+        if core.config.skip_packet_numbers and core.packer.skip_at < 0:
+            period = max(64, 2 * core.recovery.window // core.datagram_size)
+            offset = int.from_bytes(core.entropy.token(4), "big") % period
+            core.packer.skip_at = core.app.sent.next_pn + 8 + offset
+
+    def _wake_writers(self) -> None:
+        core = self._core
+        for stream in list(core.waiting_writers.values()):
+            if stream.send is None or core.wake_writer(stream, stream.send):
+                del core.waiting_writers[stream.id]
+                stream.writer_waits = False
+                core.emit(StreamWritable(stream.id))
+
+    def _tell_blocked(self) -> None:
+        """Say once per limit that it holds us back (RFC 9000, section 4.1)."""
+        core = self._core
+        for buffer in core.packer.blocked:
+            if buffer.blocked:
+                core.queue(StreamDataBlocked(buffer.stream_id, buffer.limit))
+        core.packer.blocked.clear()
+        if core.packer.stalled and core.packer.data_limit != self._data_blocked_at:
+            self._data_blocked_at = core.packer.data_limit
+            core.queue(DataBlocked(core.packer.data_limit))
+
+    # -- control frames that are due ------------------------------------------------------------------------
+
+    def _queue_due(self, now: int) -> None:
+        core = self._core
+        if core.window_due:
+            core.window_due = False
+            core.receiver.data_limit = core.window.advance(now, core.recovery.rtt.smoothed)
+            core.queue(MaxData(core.receiver.data_limit))
+        if core.stream_windows:
+            self._queue_stream_windows(now)
+        for unidirectional, limit in core.streams.theirs.items():
+            if limit.due:
+                core.queue(MaxStreams(limit.advance(), unidirectional))
+        for unidirectional, ours in core.streams.ours.items():
+            if ours.blocked and ours.blocked_told != ours.maximum:
+                ours.blocked_told = ours.maximum
+                core.queue(StreamsBlocked(ours.maximum, unidirectional))
+        if len(core.packer.control) < CONTROL_LIMIT:
+            self._queue_ids()
+        self._update_keys(now)
+
+    def _queue_stream_windows(self, now: int) -> None:
+        core = self._core
+        for stream in core.stream_windows.values():
+            if stream.recv is not None and stream.window is not None:
+                stream.recv.limit = stream.window.advance(now, core.recovery.rtt.smoothed)
+                core.queue(MaxStreamData(stream.id, stream.recv.limit))
+        core.stream_windows.clear()
+
+    def _queue_ids(self) -> None:
+        core = self._core
+        if core.handshake_complete and core.local_cids.has_pending:
+            for issued in core.local_cids.frames_to_send():
+                core.queue(issued)
+        if core.remote_cids.has_pending:
+            for retired in core.remote_cids.frames_to_send():
+                core.queue(retired)
+
+    # -- keys ---------------------------------------------------------------------------------------------
+
+    def _update_keys(self, now: int) -> None:
+        """Move to new keys when asked or near the AEAD's limit (RFC 9001, section 6)."""
+        core, keys = self._core, self._core.packer.keys
+        if keys is None:
+            return
+        near = keys.sealed >= keys.confidentiality_limit - KEY_UPDATE_MARGIN
+        if not near and not core.key_update_wanted:
+            return
+        if core.handshake_confirmed and core.app.sent.largest_acked >= core.phase_first_number:
+            keys.update()
+            core.phase_first_number = core.app.sent.next_pn
+            core.key_update_wanted = False
+        elif keys.sealed >= keys.confidentiality_limit:
+            core.close(TransportErrorCode.AEAD_LIMIT_REACHED, "too many packets under one key")

@@ -1,0 +1,86 @@
+"""The one deadline a driver keeps, and what is done when it comes."""
+
+from __future__ import annotations
+
+from specter._wire import NEVER
+from specter.quic.close import CloseState
+from specter.quic.core import Core
+from specter.quic.delivery import Delivery
+from specter.quic.events import CloseKind, ConnectionClosed
+from specter.quic.space import SpaceId
+
+PING = b"\x01"
+
+
+class Timers:
+    """Loss and probes, delayed ACKs, pacing, idle, keep-alive, handshake, key retirement, closing."""
+
+    def __init__(self, core: Core, delivery: Delivery) -> None:
+        self._core = core
+        self._delivery = delivery
+
+    def next_deadline(self) -> int:
+        core = self._core
+        if core.closer.state is CloseState.CLOSED:
+            return NEVER
+        if not core.closer.open:
+            return core.closer.deadline
+        deadline = min(
+            core.recovery.deadline(),
+            core.app.acks.deadline,
+            core.idle.deadline,
+            core.handshake_deadline,
+            core.previous_keys_until,
+            core.validator.deadline,
+            core.idle.keep_alive_deadline(core.config.keep_alive),
+        )
+        if core.packer.has_work(0):
+            deadline = min(deadline, core.recovery.pacing_deadline(core.now))
+        return deadline
+
+    def handle(self, now: int) -> None:
+        core = self._core
+        if not core.closer.open:
+            if now >= core.closer.deadline:
+                core.closer.finish()
+            return
+        if now >= core.idle.deadline:
+            core.vanish(ConnectionClosed(CloseKind.IDLE, 0, "nothing arrived for the idle timeout"))
+            return
+        if now >= core.handshake_deadline:
+            self._give_up()
+            return
+        self._recover(now)
+        if now >= core.previous_keys_until:
+            core.previous_keys_until = NEVER
+            if core.app.opener is not None:
+                core.app.opener.drop_previous()
+        core.validator.handle_deadline(now)
+        if now >= core.idle.keep_alive_deadline(core.config.keep_alive) and core.handshake_complete:
+            self._keep_alive(now)
+
+    def _give_up(self) -> None:
+        """End a handshake that takes too long, telling the peer if it can hear us."""
+        core = self._core
+        core.handshake_deadline = NEVER
+        event = ConnectionClosed(CloseKind.TIMEOUT, 0, "the handshake did not finish in time")
+        core.emit(event)
+        core.terminated = True
+        core.close(0, event.reason)
+
+    def _keep_alive(self, now: int) -> None:
+        core = self._core
+        if not core.app.sent.ack_eliciting_in_flight and not core.packer.has_work(0):
+            core.packer.control.append((PING, None))
+        core.idle.defer_keep_alive(now)
+
+    def _recover(self, now: int) -> None:
+        core = self._core
+        timeout = core.recovery.on_deadline(now)
+        for space_id, lost in timeout.lost:
+            self._delivery.lost(core.spaces[space_id], lost)
+        if timeout.probe is not None:
+            space_id, count = timeout.probe
+            space = core.spaces[SpaceId(space_id)]
+            space.probes = count
+            self._delivery.probe(space, count)

@@ -1,0 +1,49 @@
+"""A local HTTP/3 server, certificates and a virtual network, to test against."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from specter.testing.certificates import CertificateAuthority, Credential
+    from specter.testing.messages import Handler, Pause, Reply, Request
+    from specter.testing.network import BurstLoss, Link, Network
+    from specter.testing.server import Server
+    from specter.testing.simulation import Simulation, Stalled
+
+__all__ = [
+    "BurstLoss",
+    "CertificateAuthority",
+    "Credential",
+    "Handler",
+    "Link",
+    "Network",
+    "Pause",
+    "Reply",
+    "Request",
+    "Server",
+    "Simulation",
+    "Stalled",
+]
+
+_HOMES = {
+    "BurstLoss": "network",
+    "CertificateAuthority": "certificates",
+    "Credential": "certificates",
+    "Handler": "messages",
+    "Link": "network",
+    "Network": "network",
+    "Pause": "messages",
+    "Reply": "messages",
+    "Request": "messages",
+    "Server": "server",
+    "Simulation": "simulation",
+    "Stalled": "simulation",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,145 @@
+"""Engines on a virtual network and a virtual clock: hours pass in milliseconds, no socket is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from specter._backend import batch as batches
+from specter._wire import NEVER
+from specter.testing.engine import Address, Engine
+from specter.testing.network import Network, Transit
+
+__all__ = ["Host", "Simulation", "Stalled"]
+
+SECOND: Final = 1_000_000_000
+START: Final = 1_000 * SECOND
+SPIN_LIMIT: Final = 2_000
+"""Steps at one instant before an engine counts as spinning."""
+FLUSH_LIMIT: Final = 10_000
+"""Batches one engine may produce in one flush."""
+
+
+class Stalled(Exception):
+    """The simulation did not reach its goal; the message has the seed and where everybody stood."""
+
+
+@dataclass(slots=True, eq=False)
+class Host:
+    """An engine at an address. ``wakes`` counts its calls, ``address`` may change (rebinding)."""
+
+    address: Address
+    engine: Engine
+    wakes: int = 0
+
+
+class Simulation:
+    """Moves datagrams and time between hosts; everything follows from the network's seed and the engines."""
+
+    def __init__(self, network: Network, *, now: int = START) -> None:
+        self.network = network
+        self.now = now
+        self.hosts: list[Host] = []
+        self.steps = 0
+        self._still = 0
+        self._batch = batches.ReceiveBatch()
+
+    def add(self, engine: Engine, address: Address) -> Host:
+        """Put ``engine`` on the network and let it send what it already has."""
+        host = Host(address, engine)
+        self.hosts.append(host)
+        self.flush(host)
+        return host
+
+    def run(self, until: Callable[[], bool], *, limit: float = 60.0, max_steps: int = 200_000) -> None:
+        """Run until ``until()`` holds. Raises ``Stalled`` after ``limit`` virtual seconds or ``max_steps`` steps."""
+        end = self.now + int(limit * SECOND)
+        last_step = self.steps + max_steps
+        while not until():
+            instant = self.next_instant()
+            if instant == NEVER:
+                raise self.stalled("nothing more will happen")
+            if instant > end:
+                raise self.stalled(f"not done after {limit:g} virtual seconds")
+            if self.steps >= last_step:
+                raise self.stalled(f"not done after {max_steps} steps")
+            self.step(instant)
+
+    def advance(self, seconds: float) -> None:
+        """Let ``seconds`` of virtual time pass, whatever happens in them."""
+        end = self.now + int(seconds * SECOND)
+        while (instant := self.next_instant()) <= end:
+            self.step(instant)
+        self.now = end
+
+    def settle(self, *, limit: float = 600.0) -> None:
+        """Run until no datagram is under way and no engine has a deadline."""
+        self.run(lambda: self.next_instant() == NEVER, limit=limit)
+
+    def next_instant(self) -> int:
+        """Return when something happens next, ``NEVER`` if nothing does."""
+        instant = min((host.engine.next_deadline() for host in self.hosts), default=NEVER)
+        instant = min(instant, self.network.next_arrival())
+        return instant if instant == NEVER else max(instant, self.now)
+
+    def step(self, instant: int) -> None:
+        """Deliver and fire everything due at ``instant``."""
+        self._count_step(instant)
+        self.now = instant
+        arrived = self.network.arrivals(instant)
+        for host in self.hosts:
+            transits = arrived.get(host.address)
+            if transits:
+                self._deliver(host, transits)
+            due = host.engine.next_deadline() <= instant
+            if due:
+                host.engine.handle_deadline(instant)
+            if due or transits:
+                host.wakes += 1
+                self.flush(host)
+
+    def flush(self, host: Host) -> None:
+        """Send what ``host`` has; call it after using an engine outside of ``run``."""
+        for _ in range(FLUSH_LIMIT):
+            batch = host.engine.send(self.now)
+            if not len(batch):
+                return
+            for data, address, ecn in batch:
+                destination = self.network.server if address is None else address
+                self.network.send(host.address, destination, bytes(data), ecn, self.now)
+        raise self.stalled(f"{host.address} never stops sending")
+
+    def _deliver(self, host: Host, transits: list[Transit]) -> None:
+        batch = self._batch
+        for transit in transits:
+            batch.append(transit.data, transit.source, transit.ecn)
+            if batch.full:
+                host.engine.receive(batch, self.now)
+                batch.clear()
+        if len(batch):
+            host.engine.receive(batch, self.now)
+        batch.clear()
+
+    def _count_step(self, instant: int) -> None:
+        self.steps += 1
+        self._still = self._still + 1 if instant == self.now else 0
+        if self._still > SPIN_LIMIT:
+            raise self.stalled("an engine spins: its deadline never moves")
+
+    def stalled(self, why: str) -> Stalled:
+        """Return the error for a run that cannot go on."""
+        network = self.network
+        lines = [
+            f"{why} (seed {network.seed}, {(self.now - START) / SECOND:.3f} virtual seconds, {self.steps} steps)",
+            f"  up {network.up}",
+            f"  down {network.down}, {network.in_transit} under way",
+        ]
+        lines += [f"  {host.address}: {self._describe(host)}" for host in self.hosts]
+        return Stalled("\n".join(lines))
+
+    def _describe(self, host: Host) -> str:
+        deadline = host.engine.next_deadline()
+        when = "never" if deadline == NEVER else f"in {(deadline - self.now) / 1e6:.3f} ms"
+        describe = getattr(host.engine, "describe", lambda: type(host.engine).__name__)
+        return f"{host.wakes} wakes, deadline {when}, {describe()}"

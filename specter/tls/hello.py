@@ -1,0 +1,65 @@
+"""The ClientHello we send: extensions, their order, and the second one after a HelloRetryRequest."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+
+from specter._entropy import Entropy
+from specter.tls import extensions as ext
+from specter.tls.config import ClientTlsConfig
+from specter.tls.extensions import Extension, ExtensionType
+from specter.tls.key_exchange import PrivateShare
+from specter.tls.messages import RANDOM_SIZE, ClientHello
+
+
+def first_hello(
+    config: ClientTlsConfig, shares: Mapping[int, PrivateShare], transport_parameters: bytes, entropy: Entropy
+) -> ClientHello:
+    """Build the first ClientHello of a connection."""
+    random = entropy.token(RANDOM_SIZE)
+    extensions = [*_standard(config, shares, transport_parameters), *config.extra_extensions]
+    if config.order_extensions is not None:
+        extensions = list(config.order_extensions(extensions, entropy))
+    return ClientHello(random, config.cipher_suites, dict(extensions))
+
+
+def second_hello(first: ClientHello, share: tuple[int, bytes] | None, cookie: bytes) -> ClientHello:
+    """Build the ClientHello that answers a HelloRetryRequest: a new ``share``, a ``cookie``, or both."""
+    extensions: dict[int, bytes] = {}
+    for kind, data in first.extensions.items():
+        extensions[kind] = data
+        if kind == ExtensionType.KEY_SHARE and share is not None:
+            extensions[kind] = ext.encode_shares([share])
+        if kind == ExtensionType.KEY_SHARE and cookie:
+            extensions[ExtensionType.COOKIE] = ext.encode_cookie(cookie)
+    return ClientHello(first.random, first.cipher_suites, extensions)
+
+
+def host_name(name: str) -> str:
+    """Return what server_name says for a host, ``""`` for an IP address, which it must not say."""
+    try:
+        ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        return name.removesuffix(".")
+    return ""
+
+
+def _standard(
+    config: ClientTlsConfig, shares: Mapping[int, PrivateShare], transport_parameters: bytes
+) -> list[Extension]:
+    host = host_name(config.server_name)
+    found: list[Extension] = [(ExtensionType.SERVER_NAME, ext.encode_server_name(host))] if host else []
+    found += [
+        (ExtensionType.SUPPORTED_GROUPS, ext.encode_groups(config.groups)),
+        (ExtensionType.SIGNATURE_ALGORITHMS, ext.encode_groups(config.signature_schemes)),
+        (ExtensionType.ALPN, ext.encode_alpn(config.alpn)),
+        (ExtensionType.SUPPORTED_VERSIONS, ext.encode_versions((ext.TLS13,))),
+        (ExtensionType.PSK_KEY_EXCHANGE_MODES, bytes((1, ext.PSK_DHE_KE))),
+        (ExtensionType.KEY_SHARE, ext.encode_shares((group, share.public) for group, share in shares.items())),
+        (ExtensionType.QUIC_TRANSPORT_PARAMETERS, transport_parameters),
+    ]
+    if config.certificate_compression:
+        algorithms = ext.encode_compression(config.certificate_compression)
+        found.append((ExtensionType.COMPRESS_CERTIFICATE, algorithms))
+    return found

@@ -1,0 +1,328 @@
+"""The server's half of the handshake, for the local server (RFC 9846, appendix A.2; RFC 9001, sections 4 and 8)."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from functools import partial
+from typing import Final
+
+from specter._entropy import Entropy
+from specter.tls import authentication, key_exchange, signatures
+from specter.tls import extensions as ext
+from specter.tls import key_schedule as keys
+from specter.tls.alerts import (
+    AlertDescription,
+    TlsError,
+    handshake_failure,
+    illegal_parameter,
+    missing_extension,
+)
+from specter.tls.config import Credential, ServerTlsConfig
+from specter.tls.engine import Completed, Handshake, InstallKeys, Level, Message, PeerParameters, SendCrypto
+from specter.tls.extensions import ExtensionType
+from specter.tls.key_schedule import KeySchedule, Transcript
+from specter.tls.messages import (
+    HELLO_RETRY_REQUEST_RANDOM,
+    RANDOM_SIZE,
+    CertificateRequest,
+    ClientHello,
+    HandshakeType,
+    ServerHello,
+    encode_encrypted_extensions,
+    frame,
+    parse_finished,
+)
+from specter.tls.trust import failure
+
+_REQUIRED: Final = (
+    ExtensionType.SIGNATURE_ALGORITHMS,
+    ExtensionType.SUPPORTED_GROUPS,
+    ExtensionType.KEY_SHARE,
+    ExtensionType.QUIC_TRANSPORT_PARAMETERS,
+)
+
+
+class ServerState(Enum):
+    """What the server waits for."""
+
+    START = auto()
+    WAIT_CLIENT_HELLO = auto()
+    WAIT_SECOND_CLIENT_HELLO = auto()
+    WAIT_CERTIFICATE = auto()
+    WAIT_CERTIFICATE_VERIFY = auto()
+    WAIT_FINISHED = auto()
+    CONNECTED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """What a ClientHello offers, decoded."""
+
+    random: bytes
+    suites: tuple[int, ...]
+    groups: tuple[int, ...]
+    shares: dict[int, bytes]
+    schemes: tuple[int, ...]
+    protocols: tuple[bytes, ...]
+    compression: tuple[int, ...]
+    transport_parameters: bytes
+    server_name: str
+    cookie: bytes
+
+
+class ServerHandshake(Handshake):
+    """Answers a client; see :class:`~specter.tls.engine.Handshake` for how it is driven."""
+
+    _transcript: Transcript
+    _schedule: KeySchedule
+    _client_secret: bytes
+    _server_secret: bytes
+    _client_application_secret: bytes
+
+    def __init__(self, config: ServerTlsConfig, entropy: Entropy, transport_parameters: bytes) -> None:
+        super().__init__(entropy, transport_parameters, config.key_log)
+        self.server_name = ""
+        """The host name the client asked for, empty when it named none."""
+        self._config = config
+        self._state = ServerState.START
+
+    def start(self) -> None:
+        """Wait for a ClientHello."""
+        self._state = ServerState.WAIT_CLIENT_HELLO
+
+    def _handler(self, kind: int) -> Callable[[Message], None] | None:
+        method = _EXPECTED[self._state].get(kind)
+        return partial(method, self) if method is not None else None
+
+    # ClientHello
+
+    def _on_client_hello(self, message: Message) -> None:
+        offer = _read_offer(ClientHello.parse(message.body))
+        suite = _first_common(self._config.cipher_suites, offer.suites, "cipher suite")
+        group = self._choose_group(offer)
+        self.cipher_suite = suite
+        self._client_random = offer.random
+        self._transcript = Transcript(suite)
+        self._transcript.update(message.raw)
+        if group not in offer.shares:
+            self._send_retry(group)
+        else:
+            self._accept(offer, group)
+
+    def _choose_group(self, offer: _Offer) -> int:
+        ready = [group for group in self._config.groups if group in offer.shares]
+        return ready[0] if ready else _first_common(self._config.groups, offer.groups, "key exchange group")
+
+    def _send_retry(self, group: int) -> None:
+        extensions: dict[int, bytes] = {
+            ExtensionType.SUPPORTED_VERSIONS: ext.TLS13.to_bytes(2, "big"),
+            ExtensionType.KEY_SHARE: group.to_bytes(2, "big"),
+        }
+        if self._config.cookie:
+            extensions[ExtensionType.COOKIE] = ext.encode_cookie(self._config.cookie)
+        retry = ServerHello(HELLO_RETRY_REQUEST_RANDOM, self.cipher_suite, extensions)
+        self._transcript.replace_by_message_hash()
+        self._do(SendCrypto(Level.INITIAL, self._sent(retry.encode())))
+        self.group = group
+        self._state = ServerState.WAIT_SECOND_CLIENT_HELLO
+
+    def _on_second_client_hello(self, message: Message) -> None:
+        offer = _read_offer(ClientHello.parse(message.body))
+        if offer.random != self._client_random or self.cipher_suite not in offer.suites:
+            raise illegal_parameter("the second ClientHello is not the first one")
+        if tuple(offer.shares) != (self.group,):
+            raise illegal_parameter("the second ClientHello does not have the share that was asked for")
+        if offer.cookie != self._config.cookie:
+            raise illegal_parameter("the second ClientHello does not return the cookie")
+        self._transcript.update(message.raw)
+        self._accept(offer, self.group)
+
+    # The server's flight
+
+    def _accept(self, offer: _Offer, group: int) -> None:
+        credential, scheme = self._choose_credential(offer)
+        self.alpn = self._choose_alpn(offer)
+        self.group = group
+        self.server_name = offer.server_name
+        share, secret = key_exchange.respond(group, offer.shares[group], self._entropy)
+        self._do(PeerParameters(offer.transport_parameters))
+        self._send_hello(group, share)
+        self._install_handshake_keys(secret)
+        self._enter_level(Level.HANDSHAKE)
+        self._send_flight(offer, credential, scheme)
+        self._install_application_keys()
+        asks = self._config.request_client_certificate or self._config.require_client_certificate
+        self._state = ServerState.WAIT_CERTIFICATE if asks else ServerState.WAIT_FINISHED
+
+    def _choose_credential(self, offer: _Offer) -> tuple[Credential, int]:
+        for credential in self._config.credentials:
+            scheme = signatures.choose_scheme(credential.private_key, offer.schemes)
+            if scheme is not None:
+                return credential, scheme
+        raise handshake_failure("the client takes no signature scheme of ours")
+
+    def _choose_alpn(self, offer: _Offer) -> str:
+        for protocol in self._config.alpn:
+            if protocol.encode("ascii") in offer.protocols:
+                return protocol
+        raise TlsError(AlertDescription.NO_APPLICATION_PROTOCOL, "no protocol in common")
+
+    def _send_hello(self, group: int, share: bytes) -> None:
+        extensions: dict[int, bytes] = {
+            ExtensionType.SUPPORTED_VERSIONS: ext.TLS13.to_bytes(2, "big"),
+            ExtensionType.KEY_SHARE: ext.encode_share(group, share),
+        }
+        hello = ServerHello(self._entropy.token(RANDOM_SIZE), self.cipher_suite, extensions)
+        self._do(SendCrypto(Level.INITIAL, self._sent(hello.encode())))
+
+    def _install_handshake_keys(self, shared_secret: bytes) -> None:
+        self._schedule = KeySchedule(self.cipher_suite)
+        self._schedule.mix_key_exchange(shared_secret)
+        digest = self._transcript.digest()
+        self._client_secret = self._schedule.derive(keys.CLIENT_HANDSHAKE_TRAFFIC, digest)
+        self._server_secret = self._schedule.derive(keys.SERVER_HANDSHAKE_TRAFFIC, digest)
+        self._log_secret("CLIENT_HANDSHAKE_TRAFFIC_SECRET", self._client_secret)
+        self._log_secret("SERVER_HANDSHAKE_TRAFFIC_SECRET", self._server_secret)
+        self._do(
+            InstallKeys(Level.HANDSHAKE, False, self.cipher_suite, self._client_secret),
+            InstallKeys(Level.HANDSHAKE, True, self.cipher_suite, self._server_secret),
+        )
+
+    def _send_flight(self, offer: _Offer, credential: Credential, scheme: int) -> None:
+        config = self._config
+        compression = next((item for item in config.certificate_compression if item in offer.compression), None)
+        flight = [self._sent(self._encrypted_extensions())]
+        if config.request_client_certificate or config.require_client_certificate:
+            flight.append(self._sent(self._certificate_request()))
+        flight.append(self._sent(authentication.make_certificate(credential, compression)))
+        digest = self._transcript.digest()
+        flight.append(self._sent(authentication.make_proof(credential, scheme, digest, server=True)))
+        mac = self._schedule.finished_mac(self._server_secret, self._transcript.digest())
+        flight.append(self._sent(frame(HandshakeType.FINISHED, mac)))
+        self._do(SendCrypto(Level.HANDSHAKE, b"".join(flight)))
+
+    def _encrypted_extensions(self) -> bytes:
+        extensions = [
+            (ExtensionType.ALPN, ext.encode_alpn((self.alpn,))),
+            (ExtensionType.QUIC_TRANSPORT_PARAMETERS, self._transport_parameters),
+        ]
+        if self.server_name:
+            extensions.insert(0, (ExtensionType.SERVER_NAME, b""))
+        return encode_encrypted_extensions(extensions)
+
+    def _certificate_request(self) -> bytes:
+        schemes = ext.encode_groups(self._config.signature_schemes)
+        return CertificateRequest(b"", {ExtensionType.SIGNATURE_ALGORITHMS: schemes}).encode()
+
+    def _install_application_keys(self) -> None:
+        self._schedule.finish()
+        digest = self._transcript.digest()
+        client = self._schedule.derive(keys.CLIENT_APPLICATION_TRAFFIC, digest)
+        server = self._schedule.derive(keys.SERVER_APPLICATION_TRAFFIC, digest)
+        self._log_secret("CLIENT_TRAFFIC_SECRET_0", client)
+        self._log_secret("SERVER_TRAFFIC_SECRET_0", server)
+        self._client_application_secret = client
+        self._do(InstallKeys(Level.APPLICATION, True, self.cipher_suite, server))
+
+    def _sent(self, message: bytes) -> bytes:
+        self._transcript.update(message)
+        return message
+
+    # The client's answer
+
+    def _on_certificate(self, message: Message) -> None:
+        chain = authentication.read_certificate(message, (), frozenset())
+        self._transcript.update(message.raw)
+        if not chain:
+            if self._config.require_client_certificate:
+                raise failure("missing", "the client has no certificate", "client")
+            self._state = ServerState.WAIT_FINISHED
+            return
+        if self._config.client_trust is not None:
+            self._config.client_trust.verify_client(chain, self._config.verification_time)
+        self.peer_certificates = chain
+        self._state = ServerState.WAIT_CERTIFICATE_VERIFY
+
+    def _on_certificate_verify(self, message: Message) -> None:
+        digest = self._transcript.digest()
+        authentication.check_proof(
+            message, self.peer_certificates, self._config.signature_schemes, digest, server=False
+        )
+        self._transcript.update(message.raw)
+        self._state = ServerState.WAIT_FINISHED
+
+    def _on_finished(self, message: Message) -> None:
+        received = parse_finished(message.body, self._schedule.hash_size)
+        expected = self._schedule.finished_mac(self._client_secret, self._transcript.digest())
+        if not hmac.compare_digest(received, expected):
+            raise TlsError(AlertDescription.DECRYPT_ERROR, "the client's Finished is wrong")
+        self._enter_level(Level.APPLICATION)
+        self._do(InstallKeys(Level.APPLICATION, False, self.cipher_suite, self._client_application_secret), Completed())
+        self._schedule.erase()
+        self._client_secret = self._server_secret = self._client_application_secret = b""
+        self.complete = True
+        self._state = ServerState.CONNECTED
+
+
+def _read_offer(hello: ClientHello) -> _Offer:
+    found = hello.extensions
+    _check_hello(hello)
+    groups = ext.decode_u16_vector(found[ExtensionType.SUPPORTED_GROUPS])
+    shares = ext.decode_shares(found[ExtensionType.KEY_SHARE])
+    if not set(shares) <= set(groups):
+        raise illegal_parameter("a key share is for a group that is not offered")
+    name = found.get(ExtensionType.SERVER_NAME)
+    compression = found.get(ExtensionType.COMPRESS_CERTIFICATE)
+    cookie = found.get(ExtensionType.COOKIE)
+    return _Offer(
+        random=hello.random,
+        suites=hello.cipher_suites,
+        groups=groups,
+        shares=shares,
+        schemes=ext.decode_u16_vector(found[ExtensionType.SIGNATURE_ALGORITHMS]),
+        protocols=ext.decode_alpn(found[ExtensionType.ALPN]),
+        compression=ext.decode_compression(compression) if compression is not None else (),
+        transport_parameters=found[ExtensionType.QUIC_TRANSPORT_PARAMETERS],
+        server_name=ext.decode_server_name(name) if name is not None else "",
+        cookie=ext.decode_cookie(cookie) if cookie is not None else b"",
+    )
+
+
+def _check_hello(hello: ClientHello) -> None:
+    found = hello.extensions
+    versions = found.get(ExtensionType.SUPPORTED_VERSIONS)
+    if versions is None or ext.TLS13 not in ext.decode_versions(versions):
+        raise TlsError(AlertDescription.PROTOCOL_VERSION, "the client does not offer TLS 1.3")
+    if hello.session_id:
+        alert = AlertDescription.ILLEGAL_PARAMETER
+        raise TlsError(alert, "the client asks for compatibility mode", protocol_violation=True)
+    for kind in _REQUIRED:
+        if kind not in found:
+            raise missing_extension(f"ClientHello has no {kind.name.lower()}")
+    if ExtensionType.ALPN not in found:
+        raise TlsError(AlertDescription.NO_APPLICATION_PROTOCOL, "the client names no protocol")
+
+
+def _first_common(ours: tuple[int, ...], theirs: tuple[int, ...], what: str) -> int:
+    for choice in ours:
+        if choice in theirs:
+            return choice
+    raise handshake_failure(f"no {what} in common")
+
+
+_Method = Callable[[ServerHandshake, Message], None]
+
+# Every arrow of the server's state machine: what may come in a state, and who takes it. Whatever else comes is
+# an unexpected_message; the methods set the next state.
+_EXPECTED: Final[dict[ServerState, dict[int, _Method]]] = {
+    ServerState.START: {},
+    ServerState.WAIT_CLIENT_HELLO: {HandshakeType.CLIENT_HELLO: ServerHandshake._on_client_hello},
+    ServerState.WAIT_SECOND_CLIENT_HELLO: {HandshakeType.CLIENT_HELLO: ServerHandshake._on_second_client_hello},
+    ServerState.WAIT_CERTIFICATE: {HandshakeType.CERTIFICATE: ServerHandshake._on_certificate},
+    ServerState.WAIT_CERTIFICATE_VERIFY: {HandshakeType.CERTIFICATE_VERIFY: ServerHandshake._on_certificate_verify},
+    ServerState.WAIT_FINISHED: {HandshakeType.FINISHED: ServerHandshake._on_finished},
+    ServerState.CONNECTED: {},
+}

@@ -1,0 +1,281 @@
+"""Trust anchors, and whether a certificate chain leads to one of them for a given name.
+
+The path building and the checks of RFC 5280 are those of ``cryptography.x509.verification``; this module loads the
+anchors once per process and turns a refusal into the words of :class:`~specter.tls.alerts.CertificateFailure`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path, PurePath
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.verification import (
+    ClientVerifier,
+    Criticality,
+    ExtensionPolicy,
+    Policy,
+    PolicyBuilder,
+    ServerVerifier,
+    Store,
+    Subject,
+    VerificationError,
+)
+
+from specter.tls.alerts import AlertDescription, CertificateCheck, CertificateFailure
+from specter.tls.anchors import load_path, load_pem, system_path
+
+_MIN_RSA_BITS: Final = 2048
+_CLIENT: Final = "client"
+_ALERTS: Final[dict[CertificateCheck, AlertDescription]] = {
+    "name": AlertDescription.BAD_CERTIFICATE,
+    "chain": AlertDescription.UNKNOWN_CA,
+    "validity": AlertDescription.CERTIFICATE_EXPIRED,
+    "signature": AlertDescription.BAD_CERTIFICATE,
+    "usage": AlertDescription.UNSUPPORTED_CERTIFICATE,
+    "missing": AlertDescription.CERTIFICATE_REQUIRED,
+}
+_WORDS: Final[tuple[tuple[str, CertificateCheck], ...]] = (
+    ("subjectAltName", "name"),
+    ("2.5.29.17", "name"),
+    ("not valid at validation time", "validity"),
+    ("EKU", "usage"),
+    ("keyUsage", "usage"),
+    ("basicConstraints", "usage"),
+    ("signature", "signature"),
+    ("Forbidden", "signature"),
+)
+
+TrustSource = bool | str | PurePath | bytes | Iterable[x509.Certificate | bytes]
+
+
+class TrustStore:
+    """A set of certificates whose word is taken. Immutable; share it between connections."""
+
+    __slots__ = ("_anchors", "_store")
+
+    def __init__(self, certificates: Iterable[x509.Certificate]) -> None:
+        anchors = list(dict.fromkeys(certificates))
+        if not anchors:
+            raise ValueError("a trust store needs at least one certificate")
+        self._anchors = frozenset(anchors)
+        self._store = Store(anchors)
+
+    @classmethod
+    def load(cls, source: TrustSource = True) -> TrustStore:
+        """Build a store, or return the one already built for the same source.
+
+        ``True`` is certifi's bundle (without certifi the system's); a path is a PEM or DER file or a directory of them;
+        ``bytes`` is PEM or DER; a list holds certificates or such bytes.
+        ValueError when nothing usable is found; OSError for an unreadable path.
+        """
+        if source is True:
+            return _cached_store(system_path(), tolerant=True)
+        if source is False:
+            raise ValueError("a trust store cannot be made from False")
+        if isinstance(source, str | PurePath):
+            return _cached_store(Path(source), tolerant=False)
+        return cls(_flatten((source,) if isinstance(source, bytes) else source))
+
+    def __len__(self) -> int:
+        return len(self._anchors)
+
+    def __repr__(self) -> str:
+        return f"<TrustStore of {len(self)} certificates>"
+
+    def verify_server(
+        self, chain: Sequence[x509.Certificate], name: str, moment: datetime.datetime | None = None
+    ) -> None:
+        """Check a server's chain (leaf first) for ``name``, a DNS name or an IP address, at ``moment`` (default: now).
+
+        CertificateFailure tells which check did not pass.
+        """
+        leaf = chain[0]
+        try:
+            verifier = self._builder(leaf, moment).build_server_verifier(_subject(name))
+        except ValueError as error:
+            raise failure("name", f"{name!r} is not a name that certificates can hold", name) from error
+        _run(verifier, chain, name)
+        _check_leaf(leaf, name)
+
+    def verify_client(self, chain: Sequence[x509.Certificate], moment: datetime.datetime | None = None) -> None:
+        """Check a client's chain (leaf first) at ``moment`` (default: now); the name in it is the caller's business."""
+        verifier = _client_builder(self._store, moment).build_client_verifier()
+        _run(verifier, chain, _CLIENT)
+        _check_leaf(chain[0], _CLIENT)
+
+    def _builder(self, leaf: x509.Certificate, moment: datetime.datetime | None) -> PolicyBuilder:
+        builder = _at(PolicyBuilder().store(self._store), moment)
+        if leaf not in self._anchors:
+            return builder
+        # The caller trusts this very certificate: that it is also its own issuer is no objection.
+        return builder.extension_policies(ca_policy=ExtensionPolicy.webpki_defaults_ca(), ee_policy=_anchor_policy())
+
+
+def failure(check: CertificateCheck, reason: str, name: str) -> CertificateFailure:
+    """Make the error of a failed ``check`` with its alert."""
+    return CertificateFailure(_ALERTS[check], reason, check=check, name=name)
+
+
+@lru_cache(maxsize=16)
+def _store_at(path: Path, stamp: tuple[int, int], tolerant: bool) -> TrustStore:
+    del stamp  # part of the key: a changed file is read again
+    return TrustStore(load_path(path, tolerant=tolerant))
+
+
+def _cached_store(path: Path, *, tolerant: bool) -> TrustStore:
+    status = path.stat()
+    return _store_at(path.absolute(), (status.st_mtime_ns, status.st_size), tolerant)
+
+
+def _flatten(source: Iterable[x509.Certificate | bytes] | bool) -> Iterable[x509.Certificate]:
+    if isinstance(source, bool):
+        return
+    for item in source:
+        if isinstance(item, bytes):
+            yield from load_pem(item, tolerant=False)
+        else:
+            yield item
+
+
+def _at(builder: PolicyBuilder, moment: datetime.datetime | None) -> PolicyBuilder:
+    if moment is None:
+        return builder
+    if moment.tzinfo is not None:
+        moment = moment.astimezone(datetime.UTC).replace(tzinfo=None)
+    return builder.time(moment)
+
+
+def _subject(name: str) -> Subject:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name.partition("%")[0]))
+    except ValueError:
+        return x509.DNSName(name.removesuffix("."))
+
+
+def _anchor_policy() -> ExtensionPolicy:
+    policy = ExtensionPolicy.permit_all()
+    policy = policy.require_present(x509.SubjectAlternativeName, Criticality.AGNOSTIC, None)
+    return policy.may_be_present(x509.ExtendedKeyUsage, Criticality.AGNOSTIC, _for_servers)
+
+
+def _client_builder(store: Store, moment: datetime.datetime | None) -> PolicyBuilder:
+    # Client certificates often have no subjectAltName, which the default policy insists on.
+    policy = ExtensionPolicy.permit_all()
+    policy = policy.may_be_present(x509.ExtendedKeyUsage, Criticality.AGNOSTIC, _for_clients)
+    policy = policy.may_be_present(x509.BasicConstraints, Criticality.AGNOSTIC, _not_an_authority)
+    builder = _at(PolicyBuilder().store(store), moment)
+    return builder.extension_policies(ca_policy=ExtensionPolicy.webpki_defaults_ca(), ee_policy=policy)
+
+
+def _for_servers(policy: Policy, certificate: x509.Certificate, usage: x509.ExtendedKeyUsage | None) -> None:
+    _require_usage(usage, ExtendedKeyUsageOID.SERVER_AUTH)
+
+
+def _for_clients(policy: Policy, certificate: x509.Certificate, usage: x509.ExtendedKeyUsage | None) -> None:
+    _require_usage(usage, ExtendedKeyUsageOID.CLIENT_AUTH)
+
+
+def _require_usage(usage: x509.ExtendedKeyUsage | None, wanted: x509.ObjectIdentifier) -> None:
+    if usage is not None and wanted not in usage and ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE not in usage:
+        raise ValueError("EKU does not allow this role")
+
+
+def _not_an_authority(policy: Policy, certificate: x509.Certificate, constraints: x509.BasicConstraints | None) -> None:
+    if constraints is not None and constraints.ca:
+        raise ValueError("basicConstraints makes this an authority")
+
+
+def _run(verifier: ServerVerifier | ClientVerifier, chain: Sequence[x509.Certificate], name: str) -> None:
+    try:
+        verifier.verify(chain[0], list(chain[1:]))
+    except VerificationError as error:
+        raise _classify(error, chain, name, verifier.policy.validation_time) from error
+    except Exception as error:  # whatever the parser says about the peer's bytes
+        raise failure("chain", "a certificate of the chain cannot be read", name) from error
+
+
+def _check_leaf(leaf: x509.Certificate, name: str) -> None:
+    """The checks that TLS adds to those of the chain."""
+    try:
+        key = leaf.public_key()
+        usage = leaf.extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound:
+        usage = None
+    except Exception as error:  # whatever the parser says about the peer's bytes
+        raise failure("signature", "the certificate's key cannot be read", name) from error
+    if usage is not None and not usage.digital_signature:
+        raise failure("usage", "the certificate's key must not be used for signatures", name)
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size < _MIN_RSA_BITS:
+        raise failure("signature", f"the certificate's RSA key has only {key.key_size} bits", name)
+
+
+def _classify(
+    error: VerificationError, chain: Sequence[x509.Certificate], name: str, moment: datetime.datetime
+) -> CertificateFailure:
+    text = str(error)
+    check: CertificateCheck = next((check for word, check in _WORDS if word in text), "chain")
+    if not _is_valid_at(chain[0], moment):
+        check = "validity"
+    return failure(check, _EXPLANATIONS[check](chain, name, moment), name)
+
+
+def _is_valid_at(certificate: x509.Certificate, moment: datetime.datetime) -> bool:
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC)
+    return certificate.not_valid_before_utc <= moment <= certificate.not_valid_after_utc
+
+
+def _explain_name(chain: Sequence[x509.Certificate], name: str, moment: datetime.datetime) -> str:
+    return f"the certificate is for {_names(chain[0])}, not for {name!r}"
+
+
+def _explain_validity(chain: Sequence[x509.Certificate], name: str, moment: datetime.datetime) -> str:
+    wrong = next((certificate for certificate in chain if not _is_valid_at(certificate, moment)), chain[0])
+    start, end = wrong.not_valid_before_utc, wrong.not_valid_after_utc
+    return f"a certificate is valid from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC, not now"
+
+
+def _explain_chain(chain: Sequence[x509.Certificate], name: str, moment: datetime.datetime) -> str:
+    return f"no path from the certificate to a trusted authority (issuer {_issuer(chain[-1])})"
+
+
+def _explain_signature(chain: Sequence[x509.Certificate], name: str, moment: datetime.datetime) -> str:
+    return "a certificate of the chain has a signature or a key that is not acceptable"
+
+
+def _explain_usage(chain: Sequence[x509.Certificate], name: str, moment: datetime.datetime) -> str:
+    return "a certificate of the chain is not made for this use"
+
+
+_EXPLANATIONS: Final = {
+    "name": _explain_name,
+    "validity": _explain_validity,
+    "chain": _explain_chain,
+    "signature": _explain_signature,
+    "usage": _explain_usage,
+}
+
+
+def _names(certificate: x509.Certificate) -> str:
+    """The first few names of a certificate, safe to print."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        found = [repr(str(name.value))[:64] for name in names if isinstance(name, x509.DNSName | x509.IPAddress)]
+    except Exception:  # peer bytes, and only for a message
+        return "no readable name"
+    more = ", ..." if len(found) > 3 else ""
+    return ", ".join(found[:3]) + more if found else "no name"
+
+
+def _issuer(certificate: x509.Certificate) -> str:
+    try:
+        return repr(certificate.issuer.rfc4514_string())[:120]
+    except Exception:  # peer bytes, and only for a message
+        return "unreadable"
