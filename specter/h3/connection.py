@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from specter._backend import frames as _wire
 from specter._entropy import Entropy, SeededEntropy
 from specter.errors import LocalProtocolError
 from specter.h3.config import H3Config
-from specter.h3.errors import H3Error, H3ErrorCode, H3StreamError
+from specter.h3.errors import H3Error, H3ErrorCode, H3Fault
 from specter.h3.events import (
     BodyWritable,
-    ExchangeFailed,
     GoAwayReceived,
     H3Event,
     PeerStoppedReading,
     RequestsAvailable,
     SettingsReceived,
 )
+from specter.h3.exchanges import Exchanges
 from specter.h3.frames import FrameType, encode_frame
 from specter.h3.peer_streams import PeerStreams
 from specter.h3.request_stream import RequestStream, check_request
@@ -38,7 +39,7 @@ from specter.quic.events import (
 )
 
 if TYPE_CHECKING:
-    from specter._backend import datapath
+    from specter._backend import batch as batches
 
 __all__ = ["H3Connection"]
 
@@ -57,14 +58,13 @@ class H3Connection:
     ``ConnectionClosed``; methods raise ``LocalProtocolError`` for the caller's own. ``entropy`` only feeds GREASE.
     """
 
-    def __init__(
-        self, quic: Transport, config: H3Config = _DEFAULT_CONFIG, *, entropy: Entropy | None = None
-    ) -> None:
+    def __init__(self, quic: Transport, config: H3Config = _DEFAULT_CONFIG, *, entropy: Entropy | None = None) -> None:
         self.quic = quic
         self.goaway: int | None = None
         self._session = Session(quic, config, entropy or SeededEntropy("specter h3"))
         self._events = self._session.events
-        self._streams: dict[int, RequestStream] = {}
+        self._exchanges = Exchanges(self._session, self._abort)
+        self._streams = self._exchanges.streams
         self._peer_streams = PeerStreams(self._session, self._on_settings, self._on_goaway, self._on_unblocked)
         self._ready = False
         self._closing = False
@@ -84,10 +84,10 @@ class H3Connection:
 
     # The driver's five calls.
 
-    def receive(self, batch: datapath.ReceiveBatch, now: int) -> None:
+    def receive(self, batch: batches.ReceiveBatch, now: int) -> None:
         self.quic.receive(batch, now)
 
-    def send(self, now: int) -> datapath.SendBatch:
+    def send(self, now: int) -> batches.SendBatch:
         return self.quic.send(now)
 
     def next_deadline(self) -> int:
@@ -100,7 +100,7 @@ class H3Connection:
         """Return the next event, ``None`` when there is none now. ``ConnectionClosed`` is the last."""
         events = self._events
         while not events:
-            event = self.quic.next_event()
+            event = self._session.next_transport_event()
             if event is None:
                 return None
             self._take(event)
@@ -144,11 +144,12 @@ class H3Connection:
         if not self._ready:
             self._start()
         stream_id = self.quic.open_stream()
-        stream = RequestStream(self._session, stream_id, head.method)
-        self._streams[stream_id] = stream
+        stream = self._exchanges.add(stream_id, head.method)
         self._next_stream = stream_id + 4
-        with _Boundary(self):
+        try:
             stream.send_request(headers, head, fin)
+        except H3Fault as fault:
+            self._exchanges.punish(stream, fault)
         return stream_id
 
     def send_headers(self, stream_id: int, headers: Lines, *, fin: bool = False) -> None:
@@ -156,9 +157,11 @@ class H3Connection:
         stream = self._sendable(stream_id)
         if stream is None:
             return
-        with _Boundary(self):
+        try:
             stream.send_headers(headers, fin)
-            self._reap(stream)
+        except H3Fault as fault:
+            self._exchanges.punish(stream, fault)
+        self._exchanges.reap(stream)
 
     def send_body(self, stream_id: int, data: bytes | bytearray | memoryview, *, fin: bool = False) -> int:
         """Send body bytes; return how many were accepted.
@@ -169,10 +172,12 @@ class H3Connection:
         stream = self._sendable(stream_id)
         if stream is None:
             return len(data)
-        accepted = 0
-        with _Boundary(self):
+        try:
             accepted = stream.sending.body(data, fin)
-            self._reap(stream)
+        except H3Fault as fault:
+            self._exchanges.punish(stream, fault)
+            return len(data)
+        self._exchanges.reap(stream)
         return accepted
 
     def _sendable(self, stream_id: int) -> RequestStream | None:
@@ -186,10 +191,12 @@ class H3Connection:
         stream = self._streams.get(stream_id)
         if stream is None:
             return b""
-        data = b""
-        with _Boundary(self, stream):
+        try:
             data = stream.receiving.read(max_bytes)
-            self._reap(stream)
+        except H3Fault as fault:
+            self._exchanges.punish(stream, fault)
+            return b""
+        self._exchanges.reap(stream)
         return data
 
     def read_body_into(self, stream_id: int, view: memoryview) -> int:
@@ -197,41 +204,156 @@ class H3Connection:
         stream = self._streams.get(stream_id)
         if stream is None:
             return 0
-        size = 0
-        with _Boundary(self, stream):
+        try:
             size = stream.receiving.read_into(view)
-            self._reap(stream)
+        except H3Fault as fault:
+            self._exchanges.punish(stream, fault)
+            return 0
+        self._exchanges.reap(stream)
         return size
 
     def stop_reading(self, stream_id: int, error_code: int = H3ErrorCode.H3_NO_ERROR) -> None:
         """Ask the peer to send no more of its message while ours goes on (a server's early response)."""
         stream = self._streams.get(stream_id)
-        if stream is None or stream.receiving.finished:
-            return
-        with _Boundary(self):
-            stream.receiving.abandon()
-            self.quic.stop_sending(stream_id, error_code)
-            self._session.decoder.cancel(stream_id)
-            self._reap(stream)
+        if stream is not None:
+            self._exchanges.stop_reading(stream, error_code)
 
     def cancel(self, stream_id: int, error_code: int = H3ErrorCode.H3_REQUEST_CANCELLED) -> None:
         """Give up an exchange in both directions (RFC 9114, section 4.1.1). No event follows for it."""
         stream = self._streams.get(stream_id)
         if stream is not None:
-            with _Boundary(self):
-                self._abandon(stream, error_code)
+            self._exchanges.abandon(stream, error_code)
 
     def shutdown(self) -> None:
         """Send GOAWAY: requests in progress go on, no new ones (RFC 9114, section 5.2)."""
         if self._sent_goaway is not None or self.closed:
             return
         self._sent_goaway = 0 if self._session.is_client else self._next_stream
-        with _Boundary(self):
-            payload = encode_frame(FrameType.GOAWAY, _identifier(self._sent_goaway))
-            self._session.control_stream.push(payload)
+        frame = encode_frame(FrameType.GOAWAY, _wire.encode_varint(self._sent_goaway))
+        try:
+            self._session.control_stream.push(frame)
+        except H3Fault as fault:
+            self._abort(fault)
 
     def close(self, error_code: int = H3ErrorCode.H3_NO_ERROR, reason: str = "") -> None:
         """Close the connection now; ``ConnectionClosed`` follows."""
         if not self.closed:
             self._closing = True
             self.quic.close(int(error_code), reason, application=True)
+
+    # What QUIC reports.
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, ConnectionClosed):
+            self._on_closed(event)
+            return
+        handler = self._handlers.get(type(event))
+        if handler is None or self._closing or self._over:
+            return
+        try:
+            handler(event)
+        except H3Fault as fault:
+            self._abort(fault)
+
+    def _on_closed(self, event: ConnectionClosed) -> None:
+        if not self._over:
+            self._over = True
+            self._streams.clear()
+            self._events.append(event)
+
+    def _on_handshake(self, event: HandshakeCompleted) -> None:
+        self._start()
+        self._events.append(event)
+
+    def _on_streams_available(self, event: StreamsAvailable) -> None:
+        if event.unidirectional:
+            self._start()
+        elif self._session.is_client and not self._refusing():
+            self._events.append(RequestsAvailable())
+
+    def _start(self) -> None:
+        self._ready = self._session.open_critical_streams()
+
+    def _on_opened(self, event: StreamOpened) -> None:
+        stream_id = event.stream_id
+        if stream_id & _UNIDIRECTIONAL:
+            self._peer_streams.opened(stream_id)
+        elif stream_id & _SERVER_INITIATED or self._session.is_client:
+            raise H3Error(H3ErrorCode.H3_STREAM_CREATION_ERROR, "a bidirectional stream from the server")
+        elif self._sent_goaway is not None and stream_id >= self._sent_goaway:
+            self.quic.stop_sending(stream_id, H3ErrorCode.H3_REQUEST_REJECTED)
+            self.quic.reset(stream_id, H3ErrorCode.H3_REQUEST_REJECTED)
+        else:
+            self._exchanges.add(stream_id)
+            self._next_stream = max(self._next_stream, stream_id + 4)
+
+    def _on_readable(self, event: StreamReadable) -> None:
+        stream_id = event.stream_id
+        if stream_id & _UNIDIRECTIONAL:
+            self._peer_streams.readable(stream_id)
+            return
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return
+        try:
+            stream.receiving.advance()
+        except H3Fault as fault:
+            self._exchanges.punish(stream, fault)
+        else:
+            self._exchanges.reap(stream)
+
+    def _on_unblocked(self, stream_id: int) -> None:
+        stream = self._streams.get(stream_id)
+        if stream is None or self._closing:
+            return
+        try:
+            stream.receiving.resume(self._session.decoder.resume(stream_id))
+        except H3Fault as fault:
+            self._exchanges.punish(stream, fault)
+        else:
+            self._exchanges.reap(stream)
+
+    def _on_writable(self, event: StreamWritable) -> None:
+        stream = self._streams.get(event.stream_id)
+        if stream is None:
+            for writer in self._session.critical_streams:
+                if writer.stream_id == event.stream_id:
+                    writer.flush()
+            return
+        if stream.sending.writable():
+            self._events.append(BodyWritable(event.stream_id))
+        self._exchanges.reap(stream)
+
+    def _on_reset(self, event: StreamReset) -> None:
+        stream = self._streams.get(event.stream_id)
+        if event.stream_id & _UNIDIRECTIONAL:
+            self._peer_streams.reset(event.stream_id)
+        elif stream is not None:
+            self._exchanges.reset(stream, event.error_code)
+
+    def _on_stop_sending(self, event: StopSending) -> None:
+        stream_id = event.stream_id
+        if stream_id in [writer.stream_id for writer in self._session.critical_streams]:
+            raise H3Error(H3ErrorCode.H3_CLOSED_CRITICAL_STREAM, "the peer stopped reading a critical stream")
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.sending.stopped:
+            return
+        stream.sending.stop()
+        self._events.append(PeerStoppedReading(stream_id, event.error_code))
+        self._exchanges.reap(stream)
+
+    def _on_settings(self, settings: Settings) -> None:
+        self._session.apply_settings(settings)
+        self._events.append(SettingsReceived(settings.pairs))
+
+    def _on_goaway(self, identifier: int) -> None:
+        self.goaway = identifier
+        self._events.append(GoAwayReceived(identifier))
+        if self._session.is_client:
+            self._exchanges.refuse_from(identifier)
+
+    def _abort(self, fault: H3Fault) -> None:
+        """Close the connection for what the peer did."""
+        if not self.closed:
+            self._closing = True
+            self.quic.close(fault.code, fault.reason, application=True)

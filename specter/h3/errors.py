@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-__all__ = ["H3Error", "H3ErrorCode", "H3StreamError", "error_name"]
+__all__ = ["H3Error", "H3ErrorCode", "H3Fault", "H3StreamError", "error_name"]
 
 
 class H3ErrorCode(IntEnum):
@@ -32,7 +32,9 @@ class H3ErrorCode(IntEnum):
     QPACK_DECODER_STREAM_ERROR = 0x202
 
 
-class _CodedError(Exception):
+class H3Fault(Exception):
+    """What the peer did wrong, with the ``code`` to say so and a ``reason`` for people."""
+
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(code, reason)
         self.code = int(code)
@@ -42,11 +44,11 @@ class _CodedError(Exception):
         return f"{error_name(self.code)}: {self.reason}"
 
 
-class H3Error(_CodedError):
+class H3Error(H3Fault):
     """The peer broke a rule that ends the connection with ``code``."""
 
 
-class H3StreamError(_CodedError):
+class H3StreamError(H3Fault):
     """The peer broke a rule that ends one exchange with ``code``; the connection goes on."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from specter.quic.events import ConnectionClosed, HandshakeCompleted
+from specter.quic.events import ConnectionClosed, HandshakeCompleted, TokenReceived
 
 Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 """Field lines in wire order, names in lower case, pseudo-header fields removed."""
@@ -123,5 +123,6 @@ H3Event: TypeAlias = (
     | RequestsAvailable
     | GoAwayReceived
     | SettingsReceived
+    | TokenReceived
     | ConnectionClosed
 )

@@ -175,7 +175,7 @@ def _regular(lines: Lines, start: int, outgoing: bool) -> tuple[tuple[Line, ...]
         b"" in names
         or b"".join(names).translate(None, _NAME_CHARS)
         or len(values.translate(None, _VALUE_CHARS)) != len(names) + 1
-        or any([edge in values for edge in _EDGES])
+        or any(edge in values for edge in _EDGES)
     )
     if suspicious:
         headers = tuple([_check_line(name, value, outgoing) for name, value in headers])

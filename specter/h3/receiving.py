@@ -96,7 +96,7 @@ class Receiving:
                 return
             frame = reader.next()
             if frame is None:
-                if self._session.quic.at_end(self.stream_id):
+                if self._session.ended_cleanly(self.stream_id):
                     self._finish()
                 return
             if frame[0] == _HEADERS:
@@ -188,7 +188,7 @@ class Receiving:
 
     def _starve(self) -> None:
         """The body goes on but nothing of it is here."""
-        if self._session.quic.at_end(self.stream_id):
+        if self._session.ended_cleanly(self.stream_id):
             raise H3Error(H3ErrorCode.H3_FRAME_ERROR, "stream ends inside a DATA frame")
 
     def _finish(self) -> None:
@@ -202,6 +202,11 @@ class Receiving:
             raise H3StreamError(H3ErrorCode.H3_MESSAGE_ERROR, "less content than content-length")
         self._phase = Phase.DONE
         self._session.events.append(MessageComplete(self.stream_id))
+
+    def abandon(self) -> None:
+        """Take no more of this message."""
+        self._phase = Phase.DONE
+        self._reader.data_left = 0
 
     def read(self, max_bytes: int) -> bytes:
         """Return body bytes, ``b""`` when none are here; what follows the body is announced by events."""

@@ -45,6 +45,10 @@ class Sending:
         return self._writer.gone or (self._phase is Phase.DONE and not self._writer.pending)
 
     @property
+    def stopped(self) -> bool:
+        return self._writer.gone
+
+    @property
     def head_sent(self) -> bool:
         return self._phase is not Phase.HEAD
 
@@ -98,6 +102,8 @@ class Sending:
         accepted = 0
         while accepted < size and not self._writer.pending:
             accepted += self._data(view[accepted:], fin)
+            if self.stopped:
+                return size
         self._sent += accepted
         if accepted < size:
             self._starved = True

@@ -14,6 +14,7 @@ from specter.h3.qpack import FieldDecoder, FieldEncoder
 from specter.h3.settings import Settings, encode_settings, grease_value, local_settings
 from specter.h3.transport import Transport
 from specter.h3.writer import StreamWriter
+from specter.quic.events import Event, StreamReset
 
 CONTROL: Final = 0x00
 PUSH: Final = 0x01
@@ -35,6 +36,7 @@ class Session:
         "encoder",
         "encoder_stream",
         "events",
+        "inbox",
         "is_client",
         "peer_settings",
         "quic",
@@ -45,6 +47,7 @@ class Session:
         self.config = config
         self.is_client = quic.is_client
         self.events: deque[H3Event] = deque()
+        self.inbox: deque[Event] = deque()
         self.peer_settings = Settings()
         self.control_stream = StreamWriter(quic, limit=_CRITICAL_LIMIT)
         self.encoder_stream = StreamWriter(quic, limit=_CRITICAL_LIMIT)
@@ -74,6 +77,20 @@ class Session:
                 return False
             writer.open(self.quic.open_stream(unidirectional=True))
         return True
+
+    def next_transport_event(self) -> Event | None:
+        return self.inbox.popleft() if self.inbox else self.quic.next_event()
+
+    def ended_cleanly(self, stream_id: int) -> bool:
+        """Tell whether a stream that gives no more bytes ended with FIN.
+
+        QUIC reports the end of the stream for a reset too, at once, while the event may still wait: look for it.
+        """
+        if not self.quic.at_end(stream_id):
+            return False
+        while (event := self.quic.next_event()) is not None:
+            self.inbox.append(event)
+        return not any(isinstance(event, StreamReset) and event.stream_id == stream_id for event in self.inbox)
 
     def apply_settings(self, settings: Settings) -> None:
         self.peer_settings = settings

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from specter.quic.events import Event
 
 if TYPE_CHECKING:
-    from specter._backend import datapath
+    from specter._backend import batch as batches
 
 __all__ = ["Transport"]
 
@@ -21,9 +21,9 @@ class Transport(Protocol):
     @property
     def closed(self) -> bool: ...
 
-    def receive(self, batch: datapath.ReceiveBatch, now: int) -> None: ...
+    def receive(self, batch: batches.ReceiveBatch, now: int) -> None: ...
 
-    def send(self, now: int) -> datapath.SendBatch: ...
+    def send(self, now: int) -> batches.SendBatch: ...
 
     def next_deadline(self) -> int: ...
 

@@ -15,7 +15,7 @@ class StreamWriter:
     A writer without a stream (``stream_id`` -1) keeps everything until ``open``.
     """
 
-    __slots__ = ("_fin", "_limit", "_quic", "_queue", "gone", "stream_id")
+    __slots__ = ("_fin", "_limit", "_queue", "_quic", "gone", "stream_id")
 
     def __init__(self, quic: Transport, stream_id: int = -1, *, limit: int = 1 << 20) -> None:
         self._quic = quic

@@ -59,6 +59,7 @@ class BlockingConnection:
         self.host = host
         self._channel = channel
         self._engine = channel.engine
+        self._quic = channel.quic
         self._lock = Lock()
         self._guard = _Guard(self)
         self._waker = Waker()
@@ -111,7 +112,7 @@ class BlockingConnection:
 
     def _expired(self, now: int) -> bool:
         """Whether the idle timeout has passed, or is so near that a packet may come too late (RFC 9000, 10.1.2)."""
-        quic = self._engine.quic
+        quic = self._quic
         return not self._exchanges and now + IDLE_MARGIN + 3 * quic.stats.smoothed_rtt >= quic.idle_deadline
 
     def heard_since(self, moment: int) -> bool:
@@ -404,7 +405,7 @@ class BlockingConnection:
         engine, channel = self._engine, self._channel
         before, now = self._looked_at, clock.now()
         self._looked_at = now
-        if now - before >= PAUSE and engine.quic.idle_deadline <= now:
+        if now - before >= PAUSE and self._quic.idle_deadline <= now:
             engine.handle_deadline(now)
         if channel.receive(now):
             self._deliver()
@@ -421,7 +422,7 @@ class BlockingConnection:
         if self._channel.refusals >= REFUSALS:
             self._end(partial(NetworkError, f"{self.host} refused the connection (ICMP port unreachable)"))
         else:
-            self._engine.quic.ping()
+            self._quic.ping()
             self._channel.flush(now)
 
     def _flush(self) -> None:

@@ -66,5 +66,3 @@ class Budget:
         kind, what = _EXPIRED[wait]
         limit = self._limits[wait]
         return kind(f"{what} in {'time' if limit is None else f'{limit:g} s'}{suffix}")
-
-

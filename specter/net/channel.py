@@ -6,6 +6,7 @@ from typing import Final
 
 from specter._backend import batch, udp
 from specter.h3.connection import H3Connection
+from specter.quic.connection import Connection
 
 __all__ = ["Channel"]
 
@@ -15,15 +16,16 @@ _SPARE_LIMIT: Final = 8
 
 
 class Channel:
-    """Moves bursts between ``udp`` and ``engine``. Its callers see to it that one thread at a time does.
+    """Moves bursts between ``udp`` and ``engine``, which speaks over ``quic``; for one thread at a time.
 
     ``heard_at`` is when the last datagram arrived (ns), ``refusals`` the ICMP refusals since then.
     """
 
-    __slots__ = ("_refused_before", "closed", "engine", "heard_at", "refusals", "udp")
+    __slots__ = ("_refused_before", "closed", "engine", "heard_at", "quic", "refusals", "udp")
 
-    def __init__(self, socket: udp.UdpSocket, engine: H3Connection, now: int) -> None:
+    def __init__(self, socket: udp.UdpSocket, quic: Connection, engine: H3Connection, now: int) -> None:
         self.udp = socket
+        self.quic = quic
         self.engine = engine
         self.heard_at = now
         self.refusals = 0

@@ -43,26 +43,22 @@ class Transfer:
                 self._wait(WRITABLE | STOPPED | HEAD, Wait.WRITE)
 
     def _push(self) -> bool:
-        """Send what the connection takes of the body; False when it takes no more for now."""
-        exchange, connection = self.exchange, self._connection
-        while self._body is not None and not exchange.flags & FAILED:
-            if exchange.flags & STOPPED:
-                self._drop_body()
-                return True
-            fin = False
-            if not self._piece:
-                piece = next(self._body, None)
-                fin = piece is None
-                self._piece = EMPTY if piece is None else memoryview(piece).cast("B")
-            taken = connection.write(exchange, self._piece, fin=fin)
-            if fin:
-                self._body = None
-            elif not taken and self._piece:
-                return False
-            self._piece = self._piece[taken:]
-            if exchange.flags & HEAD:
-                return True
-        return True
+        """Send a piece of the body; False when the connection takes nothing for now."""
+        exchange = self.exchange
+        if self._body is None or exchange.flags & (STOPPED | FAILED):
+            self._drop_body()
+            return True
+        fin = False
+        if not self._piece:
+            piece = next(self._body, None)
+            fin = piece is None
+            self._piece = EMPTY if piece is None else memoryview(piece).cast("B")
+        taken = self._connection.write(exchange, self._piece, fin=fin)
+        if fin:
+            self._body = None
+        blocked = not taken and len(self._piece) > 0
+        self._piece = self._piece[taken:]
+        return not blocked
 
     def _drop_body(self) -> None:
         body, self._body, self._piece = self._body, None, EMPTY
@@ -108,10 +104,10 @@ class Transfer:
         if exchange.flags & END:
             self._finish_body()
             return True
-        if self._body is not None and self._push() and self._body is None:
-            return False
-        if not exchange.flags & READABLE:
-            self._wait(READABLE | END | (WRITABLE | STOPPED if self._body is not None else 0), Wait.READ)
+        if self._body is None:
+            self._wait(READABLE | END, Wait.READ)
+        elif not self._push():
+            self._wait(READABLE | END | WRITABLE | STOPPED, Wait.READ)
         return False
 
     def _finish_body(self) -> None:

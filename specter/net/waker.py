@@ -8,7 +8,7 @@ import socket
 
 
 class Waker:
-    """An eventfd, or a pair of sockets where there is none. ``wake`` may be called from any thread, after ``close`` too."""
+    """An eventfd, or a pair of sockets where there is none. ``wake`` may be called from any thread."""
 
     __slots__ = ("_pair", "fd")
 

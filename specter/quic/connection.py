@@ -355,6 +355,11 @@ class Connection:
         return self._core.address
 
     @property
+    def idle_deadline(self) -> int:
+        """When the connection ends for want of packets, ``NEVER`` without an idle timeout; past it, it is over."""
+        return self._core.idle.deadline
+
+    @property
     def host_cids(self) -> set[bytes]:
         """The connection ids by which the peer may address us now."""
         ids = set(self._core.local_cids.active)

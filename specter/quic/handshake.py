@@ -178,6 +178,9 @@ class Handshake:
         core.local_cids.set_peer_limit(peer.active_connection_id_limit)
         if peer.stateless_reset_token is not None:
             core.remote_cids.set_initial_reset_token(peer.stateless_reset_token)
+        if peer.preferred_address is not None:
+            preferred = peer.preferred_address
+            core.remote_cids.add_preferred(preferred.connection_id, preferred.reset_token)
 
     def _authenticate_cids(self, peer: TransportParameters) -> None:
         """Compare the ids of the handshake's packets with those the peer vouches for (RFC 9000, section 7.3)."""

@@ -45,6 +45,11 @@ class Space:
     def can_send(self) -> bool:
         return self.sealer is not None
 
+    @property
+    def wants_to_send(self) -> bool:
+        """Whether handshake bytes or probes wait to leave."""
+        return self.sealer is not None and (self.probes > 0 or self.crypto_out.has_pending)
+
     def read_crypto(self) -> bytes:
         """Return the handshake bytes that arrived in order."""
         data = self.crypto_in.read()

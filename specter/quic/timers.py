@@ -34,7 +34,7 @@ class Timers:
             core.validator.deadline,
             core.idle.keep_alive_deadline(core.config.keep_alive),
         )
-        if core.packer.has_work(0):
+        if core.packer.has_work(0) or any(space.wants_to_send for space in core.spaces[:2]):
             deadline = min(deadline, core.recovery.pacing_deadline(core.now))
         return deadline
 

@@ -44,7 +44,7 @@ class Scenario:
 
 def scenario(seed: int, *, size: int = 150_000) -> Scenario:
     """Return the scenario of ``seed``, which moves about ``size`` bytes."""
-    chance = random.Random(f"{seed} scenario")  # noqa: S311
+    chance = random.Random(f"{seed} scenario")
     return Scenario(
         seed,
         _link(chance),

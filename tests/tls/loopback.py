@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from specter._entropy import SeededEntropy
+from specter.tls.alerts import TlsError
 from specter.tls.client import ClientHandshake
 from specter.tls.config import ClientTlsConfig, ServerTlsConfig
 from specter.tls.engine import Action, Completed, Handshake, InstallKeys, Level, PeerParameters, SendCrypto
@@ -79,7 +80,8 @@ class Loopback:
 
     def check_agreement(self) -> None:
         """Both are complete and hold the same keys and each other's parameters."""
-        assert self.client.complete and self.server.complete
+        assert self.client.complete
+        assert self.server.complete
         ours, theirs = self.keys("client"), self.keys("server")
         assert len(ours) == 4
         assert ours == {(level, not writing): key for (level, writing), key in theirs.items()}
@@ -88,3 +90,24 @@ class Loopback:
         assert self.actions["client"].count(Completed()) == self.actions["server"].count(Completed()) == 1
         for name in ("alpn", "cipher_suite", "group"):
             assert getattr(self.client, name) == getattr(self.server, name)
+
+
+class Meddler:
+    """Replaces the messages of one kind that one side sends, by passing them through ``change``."""
+
+    def __init__(self, sender: str, kind: int, change: Callable[[bytes], bytes]) -> None:
+        self.sender = sender
+        self.kind = kind
+        self.change = change
+
+    def __call__(self, sender: str, level: Level, message: bytes) -> bytes:
+        return self.change(message) if sender == self.sender and message[0] == self.kind else message
+
+
+def failure_of(run: Callable[[], object]) -> TlsError:
+    """Run until the TlsError that must come, and return it."""
+    try:
+        run()
+    except TlsError as error:
+        return error
+    raise AssertionError("no TlsError")

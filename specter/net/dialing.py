@@ -1,0 +1,145 @@
+"""From a host and a port to an established connection."""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from specter._backend import udp
+from specter._entropy import Entropy
+from specter._wire import NEVER
+from specter.errors import ConnectError
+from specter.h3.config import H3Config
+from specter.h3.connection import H3Connection
+from specter.h3.errors import H3ErrorCode
+from specter.net import clock
+from specter.net.blocking import BlockingConnection
+from specter.net.budget import Budget, Wait
+from specter.net.channel import Channel
+from specter.net.entropy import SystemEntropy
+from specter.net.failures import connection_failure
+from specter.net.racing import Race
+from specter.net.resolver import Resolver
+from specter.net.waker import Waker
+from specter.quic.config import QuicConfig
+from specter.quic.connection import Connection
+from specter.quic.events import ConnectionClosed, HandshakeCompleted
+
+if TYPE_CHECKING:
+    from specter.tls.config import ClientTlsConfig
+
+__all__ = ["Dialer", "Handshake", "dial"]
+
+Address = udp.SocketAddress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialer:
+    """What every connection of a client has in common.
+
+    ``tls`` makes the TLS configuration for a host; it is called in the dialling thread.
+    """
+
+    tls: Callable[[str], ClientTlsConfig]
+    quic: QuicConfig = field(default_factory=QuicConfig)
+    h3: H3Config = field(default_factory=H3Config)
+    resolver: Resolver = field(default_factory=Resolver)
+    entropy: Entropy = field(default_factory=SystemEntropy)
+    local_address: str | None = None
+
+    def begin(self, tls: ClientTlsConfig, host: str, address: Address, now: int) -> Handshake:
+        """Open a socket towards ``address`` and start the handshake. ``OSError`` when the system cannot."""
+        local = None if self.local_address is None else (self.local_address, 0)
+        socket = udp.UdpSocket.connect(address, local=local)
+        try:
+            quic = Connection.client(self.quic, tls, self.entropy, now)
+            channel = Channel(socket, quic, H3Connection(quic, self.h3), now)
+        except BaseException:
+            socket.close()
+            raise
+        return Handshake(channel, host)
+
+
+class Handshake:
+    """A connection until its handshake is complete."""
+
+    __slots__ = ("_host", "channel")
+
+    def __init__(self, channel: Channel, host: str) -> None:
+        self.channel = channel
+        self._host = host
+
+    def next_deadline(self) -> int:
+        return self.channel.engine.next_deadline()
+
+    def advance(self, now: int) -> bool:
+        """Move bytes and time; return whether the handshake is complete. Raises what ended it."""
+        channel, engine = self.channel, self.channel.engine
+        channel.receive(now)
+        if engine.next_deadline() <= now:
+            engine.handle_deadline(now)
+        complete = self._complete()
+        channel.flush(now)
+        if channel.refusals and not complete:
+            raise ConnectError("connection refused (ICMP port unreachable)")
+        if channel.udp.dropped and channel.udp.failure is not None and not complete:
+            raise ConnectError(channel.udp.failure.strerror or str(channel.udp.failure))
+        return complete
+
+    def _complete(self) -> bool:
+        while (event := self.channel.engine.next_event()) is not None:
+            if isinstance(event, HandshakeCompleted):
+                return True  # the events behind it are for the connection's users
+            if isinstance(event, ConnectionClosed):
+                self.channel.flush(clock.now())
+                failure = connection_failure(event, self._host, established=False)
+                raise failure()
+        return False
+
+    def abandon(self, now: int) -> None:
+        self.channel.engine.close(H3ErrorCode.H3_NO_ERROR)
+        self.channel.flush(now)
+        self.channel.close()
+
+
+def dial(
+    dialer: Dialer, host: str, port: int, budget: Budget, stop: Callable[[], None], waker: Waker
+) -> BlockingConnection:
+    """Connect to ``host``; ``stop`` raises once nobody wants the connection, ``waker`` then ends a sleep.
+
+    Raises:
+        ConnectError: among them ``ConnectTimeout``, ``HandshakeError`` and ``CertificateError``.
+    """
+    deadline = budget.deadline(Wait.CONNECT, clock.now())
+    tls = dialer.tls(host)
+    addresses = dialer.resolver.resolve(host, port, budget, stop=stop)
+
+    def park(handshakes: Sequence[Handshake], until: int) -> None:
+        _sleep(handshakes, until, waker)
+        stop()
+
+    race = Race(host, lambda address, now: dialer.begin(tls, host, address, now), park)
+    winner = race.run(addresses, deadline)
+    if winner is None:
+        tried = ", ".join(address[0] for address in addresses[:4])
+        raise budget.expired(Wait.CONNECT, f"connecting to {host} port {port} ({tried})")
+    return BlockingConnection(winner.channel, host)
+
+
+def _sleep(handshakes: Sequence[Handshake], until: int, waker: Waker) -> None:
+    """Sleep until a socket or ``waker`` is readable, or until the moment ``until`` (ns)."""
+    timeout = -1 if until >= NEVER else max(until - clock.now(), 0)
+    if len(handshakes) == 1:
+        handshakes[0].channel.udp.wait(timeout, waker.fd)
+        return
+    descriptors = [handshake.channel.udp.fileno() for handshake in handshakes]
+    descriptors.append(waker.fd)
+    if not hasattr(select, "poll"):
+        select.select(descriptors, [], [], None if timeout < 0 else timeout / clock.SECOND)
+        return
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    poll.poll(None if timeout < 0 else -(-timeout // 1_000_000))
