@@ -170,7 +170,7 @@ class Receiver:
         before = buffer.readable
         growth = buffer.receive(frame.offset, frame.data, frame.fin)
         self.count(growth)
-        if buffer.readable != before or buffer.complete:
+        if buffer.readable != before or buffer.complete or (growth and buffer.discarded):
             self.touched[frame.stream_id] = None
 
     def count(self, growth: int) -> None:
@@ -384,7 +384,7 @@ class Packer:
                 first = entry
             else:
                 tokens.append(entry)
-            if buffer.has_pending and not buffer.blocked:
+            if buffer.has_pending:
                 self._queue.rotate(-1)
             else:
                 self._unschedule(buffer)
@@ -406,10 +406,10 @@ class Packer:
         """Take the stream at the head out; it comes back with new data, a raised limit or a loss."""
         self._queue.popleft()
         self._queued.discard(buffer.stream_id)
-        if buffer.blocked:
-            self.blocked.append(buffer)
-        elif buffer.has_pending:
+        if buffer.has_pending:
             self._stalled[buffer.stream_id] = buffer
+        elif buffer.blocked:
+            self.blocked.append(buffer)
 
     def _seal(
         self,

@@ -34,7 +34,7 @@ class ControlStream:
         on_settings: Callable[[Settings], None],
         on_goaway: Callable[[int], None],
     ) -> None:
-        self._reader = FrameReader(quic, stream_id, self._admit)
+        self._reader = FrameReader(quic, stream_id)
         self._is_client = quic.is_client
         self._on_settings = on_settings
         self._on_goaway = on_goaway
@@ -44,7 +44,7 @@ class ControlStream:
         self._max_push_id = -1
 
     def advance(self) -> None:
-        while (frame := self._reader.next()) is not None:
+        while (frame := self._reader.next(self._admit)) is not None:
             self._handle(*frame)
 
     def _admit(self, kind: int, length: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Final
+from typing import Final, TypeAlias
 
 from specter._backend import frames as _wire
 from specter._wire import TransportError
@@ -33,6 +33,7 @@ KNOWN_TYPES: Final = frozenset(FrameType) | _HTTP2_TYPES
 """Types that are an error where they are not expected; every other type is skipped."""
 
 DATA: Final = int(FrameType.DATA)
+Admit: TypeAlias = Callable[[int, int], bool]
 
 
 def encode_header(kind: int, length: int) -> bytes:
@@ -72,8 +73,6 @@ def _missing_header_bytes(buffer: bytes, pos: int) -> int:
 class FrameReader:
     """Takes frames from one stream of ``quic`` as their bytes come.
 
-    ``admit(type, length)`` is asked at every frame header: true gathers the payload (or opens it for reading, for
-    DATA), false skips it unseen; it raises what the frame deserves, so it also holds the limit for payloads.
     DATA payload is never gathered: ``data_left`` bytes of it are to be read before ``next`` goes on.
 
     Until the first DATA frame up to ``window`` bytes are taken from QUIC at a time, so that a small message costs
@@ -81,7 +80,6 @@ class FrameReader:
     """
 
     __slots__ = (
-        "_admit",
         "_buffer",
         "_gathering",
         "_kind",
@@ -94,12 +92,9 @@ class FrameReader:
         "data_left",
     )
 
-    def __init__(
-        self, quic: Transport, stream_id: int, admit: Callable[[int, int], bool], *, window: int = 2048
-    ) -> None:
+    def __init__(self, quic: Transport, stream_id: int, *, window: int = 2048) -> None:
         self._quic = quic
         self._stream_id = stream_id
-        self._admit = admit
         self._window = window
         self._buffer = b""
         self._pos = 0
@@ -119,10 +114,14 @@ class FrameReader:
         """True when a stream must not end here."""
         return self._kind >= 0 or self.data_left > 0 or self._pos < len(self._buffer)
 
-    def next(self) -> tuple[int, bytes] | None:
-        """Return the next frame as type and payload (empty for DATA), ``None`` when more bytes are needed."""
+    def next(self, admit: Admit) -> tuple[int, bytes] | None:
+        """Return the next frame as type and payload (empty for DATA), ``None`` when more bytes are needed.
+
+        ``admit(type, length)`` is asked at every frame header: true gathers the payload (or opens it for reading,
+        for DATA), false skips it unseen; it raises what the frame deserves, so it also limits payloads.
+        """
         while True:
-            if self._kind < 0 and not self._begin():
+            if self._kind < 0 and not self._begin(admit):
                 return None
             kind = self._kind
             if kind == DATA:
@@ -135,7 +134,7 @@ class FrameReader:
             if not self._skip():
                 return None
 
-    def _begin(self) -> bool:
+    def _begin(self, admit: Admit) -> bool:
         """Read a frame header and ask what to do with the frame; false when the header is not whole."""
         while missing := _missing_header_bytes(self._buffer, self._pos):
             more = self._quic.read(self._stream_id, max(missing, self._window))
@@ -146,7 +145,7 @@ class FrameReader:
         kind, pos = _wire.decode_varint(self._buffer, self._pos, len(self._buffer))
         self._wanted, self._pos = _wire.decode_varint(self._buffer, pos, len(self._buffer))
         self._kind = kind
-        self._gathering = self._admit(kind, self._wanted)
+        self._gathering = admit(kind, self._wanted)
         return True
 
     def _take(self, size: int) -> bytes:

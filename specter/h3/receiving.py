@@ -67,7 +67,7 @@ class Receiving:
 
     def __init__(self, session: Session, stream_id: int, method: bytes = b"") -> None:
         self._session = session
-        self._reader = FrameReader(session.quic, stream_id, self._admit)
+        self._reader = FrameReader(session.quic, stream_id)
         self._phase = Phase.HEAD
         self._blocked = False
         self._announced = False
@@ -94,7 +94,7 @@ class Receiving:
             if reader.data_left:
                 self._announce()
                 return
-            frame = reader.next()
+            frame = reader.next(self._admit)
             if frame is None:
                 if self._session.ended_cleanly(self.stream_id):
                     self._finish()

@@ -33,7 +33,7 @@ from specter.net.exchange import END, FAILED, FREE, HEAD, READABLE, STOPPED, WRI
 from specter.net.failures import Failure, connection_failure, exchange_failure
 from specter.net.waker import Waker
 from specter.quic.errors import StreamLimitReached
-from specter.quic.events import ConnectionClosed
+from specter.quic.events import ConnectionClosed, TokenReceived
 
 __all__ = ["BlockingConnection"]
 
@@ -75,8 +75,8 @@ class BlockingConnection:
         self._failure: Failure | None = None
         self._retired = False
         self._looked_at = clock.now()
-        with self._lock, self._guard:
-            self._deliver()
+        self.on_token: Callable[[bytes], None] | None = None
+        """Called with a token for the next connection to this server; quick and without waiting."""
 
     # -- state ------------------------------------------------------------------------------------
 
@@ -100,6 +100,13 @@ class BlockingConnection:
             with self._lock, self._guard:
                 self._look(now)
         return self._failure is None and not self._retired
+
+    def tend(self) -> int:
+        """Do what is due while nobody waits here; return when something is due again (ns)."""
+        if not self._leader and self._failure is None:
+            with self._lock, self._guard:
+                self._look(clock.now())
+        return NEVER if self._failure is not None else self._engine.next_deadline()
 
     def _look(self, now: int) -> None:
         if self._failure is not None:
@@ -488,6 +495,10 @@ class BlockingConnection:
         self._fail_queue(partial(NetworkError, f"{self.host} takes no new requests (GOAWAY)"))
         self._close_if_done()
 
+    def _on_token(self, event: TokenReceived) -> None:
+        if self.on_token is not None:
+            self.on_token(event.token)
+
     def _on_closed(self, event: ConnectionClosed) -> None:
         self._end(connection_failure(event, self.host, established=True))
 
@@ -503,6 +514,7 @@ _HANDLERS: Final[dict[type, Callable[[BlockingConnection, Any], None]]] = {
     events.ExchangeFailed: BlockingConnection._on_failed,
     events.RequestsAvailable: BlockingConnection._on_free,
     events.GoAwayReceived: BlockingConnection._on_goaway,
+    TokenReceived: BlockingConnection._on_token,
     ConnectionClosed: BlockingConnection._on_closed,
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from specter._backend import udp
 from specter._entropy import Entropy
@@ -35,6 +35,25 @@ __all__ = ["Dialer", "Handshake", "dial"]
 Address = udp.SocketAddress
 
 
+class TokenCache:
+    """Address validation tokens of servers, each for one connection (RFC 9000, section 8.1.3)."""
+
+    LIMIT: Final = 256
+
+    def __init__(self) -> None:
+        self._tokens: dict[tuple[str, int], bytes] = {}
+
+    def put(self, host: str, port: int, token: bytes) -> None:
+        """Keep the newest token of a server, and those of the servers heard of last."""
+        self._tokens.pop((host, port), None)
+        self._tokens[host, port] = token
+        while len(self._tokens) > self.LIMIT:
+            self._tokens.pop(next(iter(self._tokens)), None)
+
+    def take(self, host: str, port: int) -> bytes:
+        return self._tokens.pop((host, port), b"")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialer:
     """What every connection of a client has in common.
@@ -48,14 +67,15 @@ class Dialer:
     resolver: Resolver = field(default_factory=Resolver)
     entropy: Entropy = field(default_factory=SystemEntropy)
     local_address: str | None = None
+    tokens: TokenCache = field(default_factory=TokenCache)
 
     def begin(self, tls: ClientTlsConfig, host: str, address: Address, now: int) -> Handshake:
         """Open a socket towards ``address`` and start the handshake. ``OSError`` when the system cannot."""
         local = None if self.local_address is None else (self.local_address, 0)
         socket = udp.UdpSocket.connect(address, local=local)
         try:
-            quic = Connection.client(self.quic, tls, self.entropy, now)
-            channel = Channel(socket, quic, H3Connection(quic, self.h3), now)
+            quic = Connection.client(self.quic, tls, self.entropy, now, token=self.tokens.take(host, address[1]))
+            channel = Channel(socket, quic, H3Connection(quic, self.h3, entropy=self.entropy), now)
         except BaseException:
             socket.close()
             raise
@@ -125,7 +145,9 @@ def dial(
     if winner is None:
         tried = ", ".join(address[0] for address in addresses[:4])
         raise budget.expired(Wait.CONNECT, f"connecting to {host} port {port} ({tried})")
-    return BlockingConnection(winner.channel, host)
+    connection = BlockingConnection(winner.channel, host)
+    connection.on_token = lambda token: dialer.tokens.put(host, port, token)
+    return connection
 
 
 def _sleep(handshakes: Sequence[Handshake], until: int, waker: Waker) -> None:

@@ -43,7 +43,7 @@ class Handshake:
         self._retry_scid = retry_scid
         self.processed_packet = False
         """Whether any packet of the peer was opened: from then on Retry and Version Negotiation are void."""
-        self._install_initial(original_dcid)
+        self._install_initial(original_dcid if retry_scid is None else retry_scid)
         core.local_parameters = self._local_parameters()
         self.tls = make_tls(parameters.encode(core.local_parameters))
 

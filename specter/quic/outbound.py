@@ -215,3 +215,5 @@ class Outbound:
             core.key_update_wanted = False
         elif keys.sealed >= keys.confidentiality_limit:
             core.close(TransportErrorCode.AEAD_LIMIT_REACHED, "too many packets under one key")
+        elif core.handshake_confirmed and not core.app.sent.ack_eliciting_in_flight and not core.packer.has_work(0):
+            core.queue(Ping())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from specter._frame_types import Ping
 from specter._wire import NEVER
 from specter.quic.close import CloseState
 from specter.quic.core import Core
@@ -71,7 +72,7 @@ class Timers:
     def _keep_alive(self, now: int) -> None:
         core = self._core
         if not core.app.sent.ack_eliciting_in_flight and not core.packer.has_work(0):
-            core.packer.control.append((PING, None))
+            core.packer.control.append((PING, Ping()))
         core.idle.defer_keep_alive(now)
 
     def _recover(self, now: int) -> None:

@@ -201,7 +201,7 @@ def _start(
     )
 
 
-def _digest(key: PrivateKey) -> hashes.HashAlgorithm | None:
+def _digest(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384 | hashes.SHA512 | None:
     if isinstance(key, ed25519.Ed25519PrivateKey):
         return None
     if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.key_size > 256:

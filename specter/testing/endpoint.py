@@ -27,12 +27,13 @@ from specter.quic.packet import (
     parse_header,
 )
 from specter.quic.token import AddressToken, TokenMinter
+from specter.testing.engine import Outbox
 from specter.testing.refusal import encode_refusal
 
 if TYPE_CHECKING:
     from specter._entropy import Entropy
     from specter.quic.config import QuicConfig
-    from specter.testing.engine import Address, Batch, Engine, Outgoing
+    from specter.testing.engine import Address, Engine
     from specter.tls.config import ServerTlsConfig
 
 __all__ = ["Endpoint", "EndpointStats", "Peer"]
@@ -52,22 +53,6 @@ class EndpointStats:
     retries: int = 0
     negotiations: int = 0
     resets: int = 0
-
-
-class Outbox:
-    """What several engines have to send; ``batches`` are theirs, one after the other."""
-
-    __slots__ = ("batches",)
-
-    def __init__(self) -> None:
-        self.batches: list[Batch] = []
-
-    def __len__(self) -> int:
-        return sum(len(batch) for batch in self.batches)
-
-    def __iter__(self) -> Iterator[Outgoing]:
-        for batch in self.batches:
-            yield from batch
 
 
 @dataclass(slots=True, eq=False)
@@ -385,8 +370,8 @@ class Endpoint:
 
 
 def _host(address: Address) -> str:
-    return str(address[0])
+    return "" if address is None else address[0]
 
 
 def _binding(address: Address) -> str:
-    return f"{address[0]} {address[1]}"
+    return "" if address is None else f"{address[0]} {address[1]}"

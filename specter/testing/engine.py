@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
-if TYPE_CHECKING:
-    from specter._backend import batch as batches
+from specter._backend import batch as batches
 
-Address: TypeAlias = Any
-"""What a socket calls an address; the engines only compare and return it."""
+__all__ = ["Address", "Engine", "Outbox", "Outgoing"]
+
+Address: TypeAlias = batches.Address
 
 Outgoing: TypeAlias = tuple[memoryview, Address, int]
 """A datagram to send, where to, and its ECN codepoint."""
 
 
-class Batch(Protocol):
-    """Datagrams to send; valid until the engine is asked for more."""
+class Outbox:
+    """What several engines have to send: their batches, one after the other."""
 
-    def __len__(self) -> int: ...
+    __slots__ = ("batches",)
 
-    def __iter__(self) -> Iterator[Outgoing]: ...
+    def __init__(self) -> None:
+        self.batches: list[batches.SendBatch] = []
+
+    def __len__(self) -> int:
+        return sum(len(batch) for batch in self.batches)
+
+    def __iter__(self) -> Iterator[Outgoing]:
+        for batch in self.batches:
+            yield from batch
 
 
 class Engine(Protocol):
@@ -28,7 +36,7 @@ class Engine(Protocol):
 
     def receive(self, batch: batches.ReceiveBatch, now: int) -> None: ...
 
-    def send(self, now: int) -> Batch: ...
+    def send(self, now: int) -> batches.SendBatch: ...
 
     def next_deadline(self) -> int: ...
 

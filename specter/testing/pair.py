@@ -14,7 +14,7 @@ from specter.quic.config import QuicConfig
 from specter.quic.connection import Connection
 from specter.testing.certificates import CertificateAuthority, Credential
 from specter.testing.endpoint import Endpoint
-from specter.testing.engine import Address, Engine
+from specter.testing.engine import Engine
 from specter.testing.network import Link, Network
 from specter.testing.simulation import START, Host, Simulation
 from specter.testing.transfers import Order, TransferClient, TransferServer
@@ -24,6 +24,7 @@ __all__ = ["ALPN", "Pair", "fixed_credential"]
 
 ALPN: Final = ("specter-test",)
 NAME: Final = "server.test"
+CLEAN: Final = Link()
 CLIENT: Final = ("client", 50_000)
 RESET_KEY: Final = bytes(range(32))
 
@@ -46,7 +47,7 @@ class Pair(Simulation):
     def __init__(
         self,
         seed: int,
-        to_server: Link = Link(),
+        to_server: Link = CLEAN,
         to_client: Link | None = None,
         *,
         orders: Iterable[Order] = (),
@@ -82,14 +83,12 @@ class Pair(Simulation):
             reset_key=RESET_KEY,
         )
 
-    def new_client(
-        self, orders: Iterable[Order] = (), *, name: str = "client", token: bytes = b"", address: Address = None
-    ) -> TransferClient:
+    def new_client(self, orders: Iterable[Order] = (), *, name: str = "client", token: bytes = b"") -> TransferClient:
         """Return a client that is not on the network yet."""
         tls = ClientTlsConfig(server_name=NAME, verify=False, alpn=ALPN)
         entropy = SeededEntropy(f"{self.network.seed} {name}")
         now = getattr(self, "now", START)
-        connection = Connection.client(self.client_config, tls, entropy, now, token=token)
+        connection = Connection.client(self.client_config, tls, entropy, now, token=token, address=self.network.server)
         return TransferClient(connection, orders)
 
     @property
@@ -98,10 +97,15 @@ class Pair(Simulation):
         peer = list(self.endpoint.peers)[-1]
         return _transfer_server(peer.engine)
 
-    def transfer(self, *, limit: float = 60.0) -> None:
-        """Run until the client's orders are carried out; an ended connection stops it with ``Stalled``."""
-        self.run(lambda: self.client.done or self.client.closed is not None, limit=limit)
-        if not self.client.done:
+    def transfer(self, count: int | None = None, *, limit: float = 60.0) -> None:
+        """Run until ``count`` of the client's orders, or all, are carried out; ``Stalled`` when it closes before."""
+
+        def reached() -> bool:
+            client = self.client
+            return client.done or client.closed is not None or (count is not None and len(client.finished) >= count)
+
+        self.run(reached, limit=limit)
+        if self.client.closed is not None:
             raise self.stalled("the connection ended before the orders were carried out")
 
     def close(self, *, limit: float = 60.0) -> None:

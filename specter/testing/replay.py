@@ -125,8 +125,7 @@ def _run(plan: Scenario) -> Pair:
         retry=plan.retry,
     )
     for _ in range(plan.key_updates):
-        done = len(pair.client.finished) + max(1, len(plan.orders) // 4)
-        pair.run(lambda done=done: pair.client.done or len(pair.client.finished) >= done, limit=LIMIT)  # type: ignore[misc]
+        pair.transfer(len(pair.client.finished) + max(1, len(plan.orders) // 4), limit=LIMIT)
         pair.client.connection.update_keys()
     pair.transfer(limit=LIMIT)
     server = pair.server

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from specter._wire import NEVER
 from specter.errors import LocalProtocolError
 from specter.h3 import events
+from specter.quic.events import ConnectionClosed
 from specter.testing.exchange import Exchange
 from specter.testing.messages import Reply, Request
 
 if TYPE_CHECKING:
     from specter._backend import batch as batches
     from specter.h3.connection import H3Connection
-    from specter.testing.engine import Batch
 
 __all__ = ["Answer", "Responder"]
 
@@ -55,7 +55,7 @@ class Responder:
         self.h3.receive(batch, now)
         self._serve(now)
 
-    def send(self, now: int) -> Batch:
+    def send(self, now: int) -> batches.SendBatch:
         return self.h3.send(now)
 
     def next_deadline(self) -> int:
@@ -88,7 +88,7 @@ class Responder:
         if isinstance(event, events.RequestReceived):
             self._begin(event, now)
             return event.stream_id
-        if isinstance(event, events.ConnectionClosed):
+        if isinstance(event, ConnectionClosed):
             self._stop_all()
             return None
         exchange = self._exchanges.get(getattr(event, "stream_id", -1))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from specter._backend import batch as batches
 from specter._wire import NEVER
-from specter.testing.engine import Address, Engine
+from specter.testing.engine import Address, Engine, Outbox
 from specter.testing.network import Network, Transit
 
 __all__ = ["Host", "Simulation", "Stalled"]
@@ -21,6 +21,18 @@ FLUSH_LIMIT: Final = 10_000
 """Batches one engine may produce in one flush."""
 
 
+class Collector(Protocol):
+    """An engine that holds several others, such as an ``Endpoint``."""
+
+    def receive(self, batch: batches.ReceiveBatch, now: int) -> None: ...
+
+    def send(self, now: int) -> Outbox: ...
+
+    def next_deadline(self) -> int: ...
+
+    def handle_deadline(self, now: int) -> None: ...
+
+
 class Stalled(Exception):
     """The simulation did not reach its goal; the message has the seed and where everybody stood."""
 
@@ -30,7 +42,7 @@ class Host:
     """An engine at an address. ``wakes`` counts its calls, ``address`` may change (rebinding)."""
 
     address: Address
-    engine: Engine
+    engine: Engine | Collector
     wakes: int = 0
 
 
@@ -45,7 +57,7 @@ class Simulation:
         self._still = 0
         self._batch = batches.ReceiveBatch()
 
-    def add(self, engine: Engine, address: Address) -> Host:
+    def add(self, engine: Engine | Collector, address: Address) -> Host:
         """Put ``engine`` on the network and let it send what it already has."""
         host = Host(address, engine)
         self.hosts.append(host)

@@ -6,7 +6,6 @@ test content. Both sides know what must come, so each piece is compared as it is
 
 from __future__ import annotations
 
-import contextlib
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,14 +13,12 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 from specter.quic import events
-from specter.quic.errors import LocalProtocolError
 from specter.quic.stream_ids import is_unidirectional
 from specter.testing.content import content
 
 if TYPE_CHECKING:
     from specter._backend import batch as batches
     from specter.quic.connection import Connection
-    from specter.testing.engine import Batch
 
 __all__ = ["Action", "Application", "Mismatch", "Order", "Side", "TransferClient", "TransferServer"]
 
@@ -86,6 +83,7 @@ class Side:
         self.stream_id = stream_id
         self.echoes = order is None
         self.order = order
+        self.partial_order = b""
         self.sent = 0
         self.received = 0
         self.to_send = 0
@@ -187,7 +185,7 @@ class Application:
         self.connection.receive(batch, now)
         self.work()
 
-    def send(self, now: int) -> Batch:
+    def send(self, now: int) -> batches.SendBatch:
         return self.connection.send(now)
 
     def next_deadline(self) -> int:
@@ -198,26 +196,32 @@ class Application:
         self.work()
 
     def work(self) -> None:
-        """Handle the events that are waiting."""
-        while (event := self.connection.next_event()) is not None:
-            self._handle(event)
+        """Handle the events that are waiting, then move the streams they were about; that may bring more."""
+        moved: dict[int, Side] = {}
+        while True:
+            while (event := self.connection.next_event()) is not None:
+                self._handle(event, moved)
+            if not moved:
+                return
+            for side in moved.values():
+                self.shift(side)
+            moved = {}
 
     def resume(self) -> None:
         """Read again after ``paused``."""
         self.paused = False
         for side in list(self.sides.values()):
-            self._move(side)
+            self.shift(side)
         self.work()
 
-    def _handle(self, event: events.Event) -> None:
-        if isinstance(event, events.StreamOpened):
-            self.opened(event.stream_id)
-            return
+    def _handle(self, event: events.Event, moved: dict[int, Side]) -> None:
         stream_id = getattr(event, "stream_id", None)
         if stream_id is None:
             self.log.append(event)
             self.happened(event)
             return
+        if isinstance(event, events.StreamOpened):
+            self.opened(stream_id)
         side = self.sides.get(stream_id)
         if side is None:
             return
@@ -225,11 +229,11 @@ class Application:
             side.was_reset(event.error_code)
         elif isinstance(event, events.StopSending):
             side.was_stopped(event.error_code)
-        self._move(side)
+        moved[stream_id] = side
 
-    def _move(self, side: Side) -> None:
-        with contextlib.suppress(LocalProtocolError):  # a reset whose event is still to be read
-            self.move(side)
+    def shift(self, side: Side) -> None:
+        """Move a stream and put it away when it is done."""
+        self.move(side)
         if side.done and self.sides.pop(side.stream_id, None) is not None:
             self.finished[side.stream_id] = side
 
@@ -259,12 +263,12 @@ class TransferServer(Application):
             super().move(side)
 
     def _take_order(self, side: Side) -> None:
-        stream_id = side.stream_id
-        if side.connection.readable(stream_id) < _ORDER.size:
+        side.partial_order += side.connection.read(side.stream_id, _ORDER.size - len(side.partial_order))
+        if len(side.partial_order) < _ORDER.size:
             if side.receiving_done:
                 self._give_up(side)
             return
-        order = side.order = Order.decode(side.connection.read(stream_id, _ORDER.size))
+        order = side.order = Order.decode(side.partial_order)
         side.to_receive = order.size if order.action in _CLIENT_SENDS else 0
         side.to_send = order.size if order.action in _SERVER_SENDS else 0
         if order.action is Action.SERVER_RESETS:
@@ -327,4 +331,4 @@ class TransferClient(Application):
         side.receiving_done = order.action is Action.NOTIFY
         if self.connection.write(stream_id, order.encode()) != _ORDER.size:
             raise Mismatch(f"stream {stream_id} is new and takes no bytes")
-        self._move(side)
+        self.shift(side)

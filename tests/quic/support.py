@@ -74,9 +74,7 @@ class Pair:
     def step(self) -> bool:
         """Move to the next thing that happens; return False when nothing will."""
         self._flush_all()
-        times = [when for when, _, _ in self.wire]
-        times += [connection.next_deadline() for connection in self._ends()]
-        upcoming = min(times, default=NEVER)
+        upcoming = self.upcoming()
         if upcoming == NEVER:
             return False
         self.now = max(self.now, upcoming)
@@ -89,6 +87,11 @@ class Pair:
                 connection.handle_deadline(self.now)
         self._flush_all()
         return True
+
+    def upcoming(self) -> int:
+        """Return when the next thing happens."""
+        times = [when for when, _, _ in self.wire]
+        return min(times + [connection.next_deadline() for connection in self._ends()], default=NEVER)
 
     def _deliver(self, from_client: bool, datagrams: list[bytes]) -> None:
         if not datagrams:
@@ -129,6 +132,13 @@ class Pair:
             assert self.step(), "nothing more will happen"
             assert self.now <= end, "time is up"
         raise AssertionError("too many steps")
+
+    def settle(self, duration: int) -> None:
+        """Let everything happen that happens within ``duration`` nanoseconds."""
+        end = self.now + duration
+        self._flush_all()
+        while self.upcoming() <= end:
+            self.step()
 
     def handshake(self) -> None:
         self.run(lambda: self.client.confirmed and self.server is not None and self.server.confirmed)

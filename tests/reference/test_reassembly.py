@@ -343,8 +343,8 @@ def test_discard_releases_what_is_here_and_what_comes(reassembly):
     assert buffer.discard() == 7
     assert buffer.finished
     refuse(TransportErrorCode.FINAL_SIZE_ERROR, "data beyond the final size", buffer.receive, 30, b"a", False)
-    buffer.limit = 25
-    assert buffer.reset(30) == 0 if buffer.final_size <= buffer.limit else True
+    assert buffer.reset(30) == 0
+    assert not buffer.is_reset
 
 
 def test_discarded_stream_is_reset(reassembly):

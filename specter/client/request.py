@@ -1,0 +1,80 @@
+"""A request, ready to be sent."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from specter.client.body import Body, ContentTypes, make_body
+from specter.client.headers import Headers, HeaderTypes
+from specter.client.url import URL, ParamTypes
+
+__all__ = ["Request"]
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_NEED_LENGTH: Final = frozenset({"POST", "PUT", "PATCH"})
+
+
+class Request:
+    """Method, URL, header fields and body of one request.
+
+    Raises:
+        ValueError: a method that is none, or more than one body.
+        InvalidURL, UnsupportedProtocol: as :class:`URL` does.
+    """
+
+    __slots__ = ("body", "headers", "method", "url")
+
+    def __init__(
+        self,
+        method: str,
+        url: str | URL,
+        *,
+        params: ParamTypes = None,
+        headers: HeaderTypes | None = None,
+        content: ContentTypes | None = None,
+        data: ParamTypes = None,
+        json: Any = None,
+    ) -> None:
+        if not _TOKEN.fullmatch(method):
+            raise ValueError(f"{method!r} is not a method")
+        self.method = method.upper()
+        self.url = URL(url, params)
+        self.headers = Headers(headers)
+        self.body: Body | None
+        self.body, described = make_body(content, data, json)
+        if self.body is None and self.method in _NEED_LENGTH:
+            described = [("content-length", "0")]
+        for name, value in described:
+            if name not in self.headers:
+                self.headers.add(name, value)
+
+    @property
+    def safe(self) -> bool:
+        """Whether sending it twice does no harm (RFC 9110, section 9.2.1)."""
+        return self.method in _SAFE
+
+    @property
+    def replayable(self) -> bool:
+        """Whether it can be sent again."""
+        return self.body is None or self.body.fresh
+
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """Return the header section as HTTP/3 sends it; a ``host`` field becomes ``:authority``."""
+        lines = self.headers.raw
+        authority = next((value for name, value in lines if name == b"host"), None)
+        if authority is None:
+            authority = self.url.authority.encode()
+        else:
+            lines = [line for line in lines if line[0] != b"host"]
+        return [
+            (b":method", self.method.encode()),
+            (b":scheme", b"https"),
+            (b":authority", authority),
+            (b":path", self.url.target.encode()),
+            *lines,
+        ]
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.url}>"

@@ -1,0 +1,211 @@
+"""URLs: what an https URL says about where to connect and what to ask for (RFC 3986, RFC 9110 section 4)."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple, TypeAlias
+from urllib.parse import quote, quote_plus, urljoin, urlsplit
+
+from specter.errors import InvalidURL, UnsupportedProtocol
+
+__all__ = ["URL", "Origin", "ParamTypes", "encode_params"]
+
+Primitive: TypeAlias = str | bytes | int | float | bool | None
+ParamTypes: TypeAlias = (
+    Mapping[str, "Primitive | Iterable[Primitive]"] | Iterable[tuple[str, Primitive]] | str | bytes | None
+)
+
+HTTPS_PORT: Final = 443
+MAX_LENGTH: Final = 65_536
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x20\x7f]")
+_LONE_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_NAME: Final = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.?")
+_PATH_SAFE: Final = "/:@!$&'()*+,;=~-._%"
+_QUERY_SAFE: Final = "/?:@!$&'()*+,;=~-._%[]|{}^`\\"
+
+
+class Origin(NamedTuple):
+    """Where to connect: an ASCII host (a name or an IP address) and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{_bracketed(self.host)}:{self.port}"
+
+
+class URL:
+    """An ``https`` URL, taken apart and in normal form. Immutable.
+
+    ``params`` are added behind the query that the URL has.
+
+    Raises:
+        InvalidURL: it cannot be understood, or it holds a user name: credentials belong into a header.
+        UnsupportedProtocol: its scheme is not ``https``.
+    """
+
+    __slots__ = ("fragment", "host", "path", "port", "query")
+
+    host: str
+    """In ASCII (A-labels) and lower case; an IPv6 address without brackets."""
+    port: int
+    path: str
+    query: str
+    fragment: str
+
+    scheme: Final = "https"
+
+    def __init__(self, url: str | URL, params: ParamTypes = None) -> None:
+        if isinstance(url, URL):
+            for name in self.__slots__:
+                object.__setattr__(self, name, getattr(url, name))
+        else:
+            self._parse(url)
+        added = encode_params(params)
+        if added:
+            object.__setattr__(self, "query", f"{self.query}&{added}" if self.query else added)
+
+    def _parse(self, url: str) -> None:
+        if not isinstance(url, str):
+            raise TypeError(f"a URL is text, not {type(url).__name__}")
+        if len(url) > MAX_LENGTH:
+            raise InvalidURL("the URL is too long")
+        if (found := _UNPRINTABLE.search(url)) is not None:
+            raise InvalidURL(f"the URL has the character {found[0]!r} at position {found.start()}")
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as error:
+            raise InvalidURL(f"{url[:100]!r}: {error}") from error
+        _check_scheme(url, parts.scheme)
+        if "@" in parts.netloc:
+            raise InvalidURL("the URL holds credentials; send them in an Authorization header")
+        if port == 0:
+            raise InvalidURL("port 0 cannot be connected to")
+        fields = {
+            "host": _host(parts.hostname or "", url),
+            "port": HTTPS_PORT if port is None else port,
+            "path": _quoted(_without_dots(parts.path), _PATH_SAFE) or "/",
+            "query": _quoted(parts.query, _QUERY_SAFE),
+            "fragment": parts.fragment,
+        }
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("a URL does not change")
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.host, self.port)
+
+    @property
+    def authority(self) -> str:
+        """Host and port as in the URL: no default port, no IPv6 zone."""
+        host = _bracketed(self.host.partition("%")[0])
+        return host if self.port == HTTPS_PORT else f"{host}:{self.port}"
+
+    @property
+    def target(self) -> str:
+        """Path and query: what the server is asked for."""
+        return f"{self.path}?{self.query}" if self.query else self.path
+
+    def join(self, reference: str) -> URL:
+        """Return what ``reference`` means on a page of this URL (RFC 3986, section 5.2)."""
+        return URL(urljoin(str(self), reference))
+
+    def __str__(self) -> str:
+        fragment = f"#{self.fragment}" if self.fragment else ""
+        return f"https://{self.authority}{self.target}{fragment}"
+
+    def __repr__(self) -> str:
+        return f"URL({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, URL | str) and str(self) == str(other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+
+def _check_scheme(url: str, scheme: str) -> None:
+    if not scheme:
+        raise InvalidURL(f"{url[:100]!r} has no scheme; did you mean https://{url[:100].lstrip('/')}?")
+    if scheme != "https":
+        raise UnsupportedProtocol(f"HTTP/3 serves https URLs, not {scheme}")
+
+
+def _host(host: str, url: str) -> str:
+    if not host:
+        raise InvalidURL(f"{url[:100]!r} has no host")
+    if ":" in host:
+        return _ipv6(host)
+    if not host.isascii():
+        try:
+            host = host.encode("idna").decode()
+        except UnicodeError as error:
+            raise InvalidURL(f"the host {host!r} is not a valid name: {error}") from error
+    host = host.lower()
+    if len(host) > 254 or not _NAME.fullmatch(host):
+        raise InvalidURL(f"the host {host!r} is not a valid name")
+    return host
+
+
+def _ipv6(host: str) -> str:
+    """Check an address; RFC 6874 writes its zone with ``%25``."""
+    address, percent, zone = host.partition("%")
+    try:
+        ipaddress.IPv6Address(address)
+    except ValueError as error:
+        raise InvalidURL(f"the host [{host}] is not an IPv6 address") from error
+    return f"{address}%{zone.removeprefix('25')}" if percent else address
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _quoted(text: str, safe: str) -> str:
+    """Percent-encode what must not be there; what is encoded already stays."""
+    return quote(_LONE_PERCENT.sub("%25", text), safe=safe)
+
+
+def _without_dots(path: str) -> str:
+    """Resolve ``.`` and ``..`` segments (RFC 3986, section 5.2.4)."""
+    if "/." not in path:
+        return path
+    kept: list[str] = []
+    segments = path.split("/")
+    for segment in segments:
+        if segment == "..":
+            del kept[max(1, len(kept) - 1) :]
+        elif segment != ".":
+            kept.append(segment)
+    if segments[-1] in (".", ".."):
+        kept.append("")
+    return "/".join(kept)
+
+
+def encode_params(params: ParamTypes) -> str:
+    """Return ``params`` as a query string: a mapping (values may be lists), pairs, or text that is one already."""
+    if params is None:
+        return ""
+    if isinstance(params, bytes):
+        params = params.decode()
+    if isinstance(params, str):
+        return _quoted(params.removeprefix("?"), _QUERY_SAFE)
+    pairs: list[str] = []
+    for name, value in params.items() if isinstance(params, Mapping) else params:
+        values = [value] if isinstance(value, str | bytes) or not isinstance(value, Iterable) else value
+        pairs.extend(f"{quote_plus(str(name))}={quote_plus(_plain(item))}" for item in values)
+    return "&".join(pairs)
+
+
+def _plain(value: Primitive) -> str | bytes:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, str | bytes) else str(value)

@@ -1,0 +1,53 @@
+"""What a connection is, for those who look rather than work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from specter.net.channel import Channel
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+__all__ = ["ConnectionInfo", "describe"]
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionInfo:
+    """The two ends of a connection and what they agreed on."""
+
+    local_address: tuple[str, int]
+    remote_address: tuple[str, int]
+    tls_version: str
+    cipher_suite: str
+    key_exchange: str
+    alpn: str
+    peer_certificates: tuple[x509.Certificate, ...]
+    """The server's chain, leaf first."""
+
+
+def describe(channel: Channel) -> ConnectionInfo:
+    """Return what ``channel`` is about; addresses are ``("", 0)`` once its socket is closed."""
+    tls = channel.quic.tls
+    return ConnectionInfo(
+        local_address=_address(channel, local=True),
+        remote_address=_address(channel, local=False),
+        tls_version="TLSv1.3",
+        cipher_suite=_name(tls.cipher_suite),
+        key_exchange=_name(tls.group),
+        alpn=(tls.alpn or b"").decode("latin-1"),
+        peer_certificates=tuple(tls.peer_certificates),
+    )
+
+
+def _name(value: object) -> str:
+    return str(getattr(value, "name", value))
+
+
+def _address(channel: Channel, *, local: bool) -> tuple[str, int]:
+    try:
+        address = channel.udp.local_address if local else channel.udp.peer_address
+    except OSError:
+        address = None
+    return ("", 0) if address is None else (address[0], address[1])
