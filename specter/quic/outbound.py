@@ -116,7 +116,7 @@ class Outbound:
             core.recovery.on_blocked(now)
         if app.acks.due(now) and core.amplification.allowance > 0:
             core.packer.ack(now)
-        if used and core.waiting_writers:
+        if core.waiting_writers:
             self._wake_writers()
         if core.packer.blocked or core.packer.stalled:
             self._tell_blocked()

@@ -28,7 +28,7 @@ from specter.quic.packet import (
 )
 from specter.quic.token import AddressToken, TokenMinter
 from specter.testing.engine import Outbox
-from specter.testing.refusal import encode_refusal
+from specter.testing.refusal import encode_refusal, is_authentic
 
 if TYPE_CHECKING:
     from specter._entropy import Entropy
@@ -198,7 +198,9 @@ class Endpoint:
         elif header.version not in self._versions:
             self._negotiate(header, address)
         elif header.type is PacketType.INITIAL and len(header.dcid) >= MIN_INITIAL_DCID:
-            return self._admit(header, address, now)
+            if is_authentic(data, header):
+                return self._admit(header, address, now)
+            self.stats.dropped += 1
         else:
             self.stats.dropped += 1
         return None

@@ -407,7 +407,10 @@ def test_key_update_by_either_side_in_the_middle_of_a_transfer() -> None:
         (pair.client if turn % 2 else server).update_keys()
         data = hashlib.shake_128(bytes([turn])).digest(200_000)
         assert upload(pair, pair.client.open_stream(), data) == data
+        pair.client.ping()
         pair.settle(200 * MILLISECOND)
+    pair.client.ping()
+    pair.settle(200 * MILLISECOND)
     for end in (pair.client, server):
         reader, writer = end._core.app.opener, end._core.app.sealer
         assert reader is not None
