@@ -1,5 +1,130 @@
-"""Specter: an HTTP/3 client."""
+"""Specter: an HTTP/3 client, with a QUIC and TLS 1.3 stack of its own.
+
+::
+
+    import specter
+
+    response = specter.get("https://example.com/")
+    response.http_version  # "HTTP/3"
+
+    with specter.Client() as client:
+        client.post("https://example.com/form", data={"name": "value"})
+
+Names are loaded when they are first used, so that the import itself stays cheap.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from specter._version import __version__
+from specter.errors import (
+    CertificateError,
+    ConnectError,
+    ConnectTimeout,
+    DecodingError,
+    Error,
+    HandshakeError,
+    InvalidURL,
+    LocalProtocolError,
+    NetworkError,
+    PoolTimeout,
+    ProtocolError,
+    ReadTimeout,
+    RemoteProtocolError,
+    ResponseNotRead,
+    StatusError,
+    StreamClosed,
+    StreamConsumed,
+    StreamReset,
+    Timeout,
+    TotalTimeout,
+    UnsupportedProtocol,
+    WriteTimeout,
+)
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from specter._backend import backend
+    from specter.client.api import delete, get, head, options, patch, post, put, request, stream
+    from specter.client.client import Client
+    from specter.client.headers import Headers
+    from specter.client.request import Request
+    from specter.client.response import Response, Timing
+    from specter.client.security import InsecureWarning
+    from specter.client.timeouts import Timeouts
+    from specter.client.url import URL
+    from specter.net.info import ConnectionInfo
+
+__all__ = [
+    "URL",
+    "CertificateError",
+    "Client",
+    "ConnectError",
+    "ConnectTimeout",
+    "ConnectionInfo",
+    "DecodingError",
+    "Error",
+    "HandshakeError",
+    "Headers",
+    "InsecureWarning",
+    "InvalidURL",
+    "LocalProtocolError",
+    "NetworkError",
+    "PoolTimeout",
+    "ProtocolError",
+    "ReadTimeout",
+    "RemoteProtocolError",
+    "Request",
+    "Response",
+    "ResponseNotRead",
+    "StatusError",
+    "StreamClosed",
+    "StreamConsumed",
+    "StreamReset",
+    "Timeout",
+    "Timeouts",
+    "Timing",
+    "TotalTimeout",
+    "UnsupportedProtocol",
+    "WriteTimeout",
+    "__version__",
+    "backend",
+    "delete",
+    "get",
+    "head",
+    "options",
+    "patch",
+    "post",
+    "put",
+    "request",
+    "stream",
+]
+
+_HOMES = {
+    "specter._backend": ("backend",),
+    "specter.client.api": ("delete", "get", "head", "options", "patch", "post", "put", "request", "stream"),
+    "specter.client.client": ("Client",),
+    "specter.client.headers": ("Headers",),
+    "specter.client.request": ("Request",),
+    "specter.client.response": ("Response", "Timing"),
+    "specter.client.security": ("InsecureWarning",),
+    "specter.client.timeouts": ("Timeouts",),
+    "specter.client.url": ("URL",),
+    "specter.net.info": ("ConnectionInfo",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'specter' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

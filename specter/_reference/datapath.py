@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
-from specter._frame_types import Ack, ConnectionClose, Frame, Padding, Stream
+from specter._frame_types import Ack, ConnectionClose, Frame
 from specter._reference import frames
 from specter._reference.acks import AckTracker
 from specter._reference.batch import Address, ReceiveBatch, SendBatch
@@ -27,6 +27,12 @@ FIXED_BIT = 0x40
 SPIN_BIT = 0x20
 SHORT_RESERVED_BITS = 0x18
 KEY_PHASE_BIT = 0x04
+
+PADDING_TYPE = 0x00
+PING_TYPE = 0x01
+STREAM_TYPES = 0x08
+STREAM_MASK = 0xF8
+STREAM_FIN = 0x01
 
 StreamRange = tuple[int, int, int, bool]
 """``(stream id, offset, length, fin)`` of one STREAM frame."""
@@ -150,28 +156,34 @@ class Receiver:
             raise TransportError(TransportErrorCode.PROTOCOL_VIOLATION, "a packet without frames")
         eliciting = False
         while pos < end:
-            frame, pos = frames.decode_frame(view, pos, end)
-            kind = type(frame)
-            if kind is Stream:
-                self._stream(frame)  # type: ignore[arg-type]
+            kind = view[pos]
+            if kind & STREAM_MASK == STREAM_TYPES:
+                stream_id, offset, start, pos = frames.parse_stream(view, pos + 1, end, kind)
+                self._stream(stream_id, offset, view[start:pos], bool(kind & STREAM_FIN))
                 eliciting = True
-            elif kind is not Padding:
-                if kind is not Ack and kind is not ConnectionClose:
+            elif kind == PADDING_TYPE:
+                pos = frames.parse_padding(view, pos, end)
+            elif kind == PING_TYPE:
+                pos += 1
+                eliciting = True
+            else:
+                frame, pos = frames.decode_frame(view, pos, end)
+                if type(frame) is not Ack and type(frame) is not ConnectionClose:
                     eliciting = True
                 self._owner.on_frame(frame, now)
         return eliciting
 
-    def _stream(self, frame: Stream) -> None:
-        buffer = self.streams.get(frame.stream_id)
+    def _stream(self, stream_id: int, offset: int, data: memoryview, fin: bool) -> None:
+        buffer = self.streams.get(stream_id)
         if buffer is None:
-            buffer = self._owner.on_new_stream(frame.stream_id)
+            buffer = self._owner.on_new_stream(stream_id)
             if buffer is None:
                 return
         before = buffer.readable
-        growth = buffer.receive(frame.offset, frame.data, frame.fin)
+        growth = buffer.receive(offset, data, fin)
         self.count(growth)
         if buffer.readable != before or buffer.complete or (growth and buffer.discarded):
-            self.touched[frame.stream_id] = None
+            self.touched[stream_id] = None
 
     def count(self, growth: int) -> None:
         """Count bytes against the connection's receive window.

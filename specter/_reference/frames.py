@@ -74,6 +74,10 @@ __all__ = [
 ]
 
 _Parser: TypeAlias = Callable[[memoryview, int, int, int], tuple[Frame, int]]
+"""Takes the payload, the position behind the type, the end and the type; returns the frame and where it ends."""
+
+_PING: Final = Ping()
+_HANDSHAKE_DONE: Final = HandshakeDone()
 
 
 def decode(payload: Buffer, start: int = 0, end: int | None = None) -> list[Frame]:
@@ -142,11 +146,11 @@ def _padding(view: memoryview, pos: int, end: int, frame_type: int) -> tuple[Fra
 
 
 def _ping(view: memoryview, pos: int, end: int, frame_type: int) -> tuple[Frame, int]:
-    return Ping(), pos
+    return _PING, pos
 
 
 def _handshake_done(view: memoryview, pos: int, end: int, frame_type: int) -> tuple[Frame, int]:
-    return HandshakeDone(), pos
+    return _HANDSHAKE_DONE, pos
 
 
 def parse_ack(

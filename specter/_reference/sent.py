@@ -188,13 +188,13 @@ class SentPackets:
     def _check_sent(self, ranges: Sequence[tuple[int, int]], newest: int) -> None:
         if newest >= self.next_pn:
             raise TransportError(TransportErrorCode.PROTOCOL_VIOLATION, "acknowledgment of a packet never sent")
-        skipped = self._skipped
-        if not skipped or newest < skipped[0]:
-            return
-        for smallest, largest in ranges:
-            if largest < skipped[0]:
-                return
-            if any(smallest <= pn <= largest for pn in skipped):
+        index = 0
+        for pn in reversed(self._skipped):
+            while ranges[index][0] > pn:
+                index += 1
+                if index == len(ranges):
+                    return
+            if pn <= ranges[index][1]:
                 raise TransportError(TransportErrorCode.PROTOCOL_VIOLATION, "acknowledgment of a packet never sent")
 
     def _find(self, ranges: Sequence[tuple[int, int]]) -> list[int]:

@@ -17,7 +17,7 @@ class Output(Protocol):
     name: str
     to_terminal: bool
 
-    def write(self, data: bytes) -> None: ...
+    def write(self, data: bytes | memoryview) -> None: ...
 
     def close(self) -> None: ...
 
@@ -31,7 +31,7 @@ class FileOutput:
         self.name = name
         self._file: BinaryIO | None = None
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         try:
             if self._file is None:
                 self._file = open(self.name, "wb")  # noqa: SIM115  closed in close()
@@ -57,8 +57,8 @@ class StandardOutput:
         self.to_terminal = sys.stdout.isatty()
         self._guard = self.to_terminal and not insist
 
-    def write(self, data: bytes) -> None:
-        if self._guard and b"\0" in data:
+    def write(self, data: bytes | memoryview) -> None:
+        if self._guard and b"\0" in bytes(data):
             raise Failure("binary data would garble the terminal; use -o FILE, or -o - to see it anyway")
         try:
             sys.stdout.buffer.write(data)

@@ -41,7 +41,7 @@ class Body:
             self.length, self.replayable = memoryview(content).nbytes, True
         elif isinstance(content, Readable):
             self._measure(content)
-        elif not isinstance(content, Iterable):
+        elif not hasattr(content, "__iter__"):
             kind = type(content).__name__
             raise TypeError(f"content is bytes, text, a file or an iterable of bytes, not {kind}")
 
@@ -70,7 +70,7 @@ class Body:
             raise StreamConsumed("the body was an iterator that is used up")
         content = self._content
         if isinstance(content, bytes | bytearray | memoryview):
-            return iter((bytes(content) if isinstance(content, bytearray) else content,)) if self.length else iter(())  # type: ignore[arg-type]
+            return iter((bytes(content),)) if self.length else iter(())
         again, self._used = self._used, True
         if isinstance(content, Readable):
             return _read(content, self._start if again else None, self.length)
@@ -93,7 +93,7 @@ def _read(file: Any, start: int | None, length: int | None) -> Iterator[bytes]:
         yield chunk
 
 
-def _checked(content: Iterable[bytes]) -> Iterator[bytes]:
+def _checked(content: Iterable[Any]) -> Iterator[bytes]:
     for chunk in content:
         if isinstance(chunk, str):
             raise TypeError("the iterable gives text; a body is bytes")

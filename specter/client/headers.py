@@ -13,7 +13,7 @@ HeaderTypes: TypeAlias = (
 
 
 class Headers(MutableMapping[str, str]):
-    """A multi-dict with httpx's meaning: ``headers["x"]`` joins repetitions with a comma, ``get_list`` keeps them apart.
+    """A multi-dict with httpx's meaning: ``headers["x"]`` joins repetitions with commas, ``get_list`` does not.
 
     Names are kept in lower case, as HTTP/3 sends them. Values are text: UTF-8, or Latin-1 where they are not that.
     """

@@ -61,8 +61,8 @@ class Timing:
 class Response:
     """What the server answered.
 
-    Of a streamed response (``client.stream``) the body is read with ``read``, ``readinto`` or one of the iterators, once;
-    of any other it is here already. Reading raises what went wrong: ``ReadTimeout``, ``StreamReset``, ``NetworkError`` ...
+    Of a streamed response (``client.stream``) the body is read with ``read``, ``readinto`` or one of the iterators,
+    once; of any other it is here already. Reading raises what went wrong: ``ReadTimeout``, ``StreamReset`` ...
     """
 
     http_version: Final = "HTTP/3"
@@ -76,7 +76,7 @@ class Response:
         source: Source,
         timing: Timing,
         informational: tuple[tuple[int, Headers], ...] = (),
-        info: Callable[[], ConnectionInfo] | None = None,
+        connection: ConnectionInfo | None = None,
     ) -> None:
         self.status_code = status_code
         self.headers = headers
@@ -84,8 +84,9 @@ class Response:
         self.timing = timing
         self.informational = informational
         """Interim responses (1xx) that came before: ``(status, headers)``."""
+        self.connection = connection
+        """Addresses, cipher suite and certificates of the connection it came over."""
         self._source = source
-        self._info = info
         self._content: bytes | None = None
         self._started = False
         self._closed = False
@@ -152,11 +153,6 @@ class Response:
     def elapsed(self) -> datetime.timedelta:
         """From the call to the end of the body, or to its headers while it is not read."""
         return datetime.timedelta(seconds=self.timing.complete or self.timing.headers or 0.0)
-
-    @property
-    def connection(self) -> ConnectionInfo | None:
-        """Addresses, cipher suite and certificates of the connection it came over."""
-        return None if self._info is None else self._info()
 
     @property
     def is_closed(self) -> bool:

@@ -60,7 +60,7 @@ class Security:
         elif verify is not True:
             from specter.tls.trust import TrustStore
 
-            self._trust = TrustStore.load(verify)
+            self._trust = TrustStore.load(os.fspath(verify) if isinstance(verify, os.PathLike) else verify)
         self._credential = _load_credential(cert)
         path = keylog or os.environ.get("SSLKEYLOGFILE")
         self._key_log = KeyLogFile(path) if path else None
@@ -94,6 +94,6 @@ def _load_credential(cert: CertTypes) -> Credential | None:
     from specter.tls.config import Credential
 
     if not isinstance(cert, tuple):
-        return Credential.load(cert)
+        return Credential.load(os.fspath(cert))
     password = cert[2] if len(cert) == 3 else None
-    return Credential.load(cert[0], cert[1], None if password is None else password.encode())
+    return Credential.load(os.fspath(cert[0]), os.fspath(cert[1]), None if password is None else password.encode())

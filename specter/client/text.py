@@ -23,7 +23,7 @@ def charset_of(content_type: str) -> str | None:
 def is_known(encoding: str) -> bool:
     """Whether Python can decode text in ``encoding``."""
     try:
-        return bool(codecs.lookup(encoding)._is_text_encoding)  # type: ignore[attr-defined]
+        return bool(codecs.lookup(encoding)._is_text_encoding)
     except (LookupError, ValueError):
         return False
 

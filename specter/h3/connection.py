@@ -80,6 +80,7 @@ class H3Connection:
             StreamsAvailable: self._on_streams_available,
             HandshakeCompleted: self._on_handshake,
             TokenReceived: self._events.append,
+            ConnectionClosed: self._on_closed,
         }
 
     # The driver's five calls.
@@ -115,7 +116,7 @@ class H3Connection:
 
     @property
     def closed(self) -> bool:
-        return self._closing or self._over or self.quic.closed
+        return self._closing or self.quic.closed
 
     @property
     def open_exchanges(self) -> int:
@@ -244,11 +245,8 @@ class H3Connection:
     # What QUIC reports.
 
     def _take(self, event: Event) -> None:
-        if isinstance(event, ConnectionClosed):
-            self._on_closed(event)
-            return
         handler = self._handlers.get(type(event))
-        if handler is None or self._closing or self._over:
+        if handler is None or (self._closing and handler != self._on_closed):
             return
         try:
             handler(event)
@@ -257,7 +255,7 @@ class H3Connection:
 
     def _on_closed(self, event: ConnectionClosed) -> None:
         if not self._over:
-            self._over = True
+            self._over = self._closing = True
             self._streams.clear()
             self._events.append(event)
 

@@ -38,6 +38,11 @@ Admit: TypeAlias = Callable[[int, int], bool]
 
 def encode_header(kind: int, length: int) -> bytes:
     """Return type and length of a frame whose payload follows separately."""
+    if kind < 0x40:
+        if length < 0x40:
+            return bytes((kind, length))
+        if length < 0x4000:
+            return bytes((kind, 0x40 | length >> 8, length & 0xFF))
     return _wire.encode_varint(kind) + _wire.encode_varint(length)
 
 
@@ -59,15 +64,26 @@ def decode_identifier(payload: bytes) -> int:
     return int(value)
 
 
-def _missing_header_bytes(buffer: bytes, pos: int) -> int:
-    """Return how many more bytes a frame header at ``pos`` needs, at least; 0 when it is whole."""
+def _parse_header(buffer: bytes, pos: int) -> tuple[int, int, int]:
+    """Return type, length and the position after a frame header.
+
+    For a header that is not whole: -1, how many more bytes it needs at least, and ``pos``.
+    """
     here = len(buffer) - pos
+    if here >= 3 and buffer[pos] < 0x40 and buffer[pos + 1] < 0x80:
+        length = buffer[pos + 1]
+        if length < 0x40:
+            return buffer[pos], length, pos + 2
+        return buffer[pos], (length & 0x3F) << 8 | buffer[pos + 2], pos + 3
     if here < 2:
-        return 2 - here
-    kind_size = 1 << (buffer[pos] >> 6)
-    if here <= kind_size:
-        return kind_size + 1 - here
-    return max(0, kind_size + (1 << (buffer[pos + kind_size] >> 6)) - here)
+        return -1, 2 - here, pos
+    size = 1 << (buffer[pos] >> 6)
+    missing = size + 1 - here if here <= size else size + (1 << (buffer[pos + size] >> 6)) - here
+    if missing > 0:
+        return -1, missing, pos
+    kind, after = _wire.decode_varint(buffer, pos, len(buffer))
+    length, after = _wire.decode_varint(buffer, after, len(buffer))
+    return kind, length, after
 
 
 class FrameReader:
@@ -136,16 +152,16 @@ class FrameReader:
 
     def _begin(self, admit: Admit) -> bool:
         """Read a frame header and ask what to do with the frame; false when the header is not whole."""
-        while missing := _missing_header_bytes(self._buffer, self._pos):
-            more = self._quic.read(self._stream_id, max(missing, self._window))
+        kind, wanted, pos = _parse_header(self._buffer, self._pos)
+        while kind < 0:
+            more = self._quic.read(self._stream_id, max(wanted, self._window))
             if not more:
                 return False
-            self._buffer = self._buffer[self._pos :] + more
+            self._buffer = self._buffer[pos:] + more if pos < len(self._buffer) else more
             self._pos = 0
-        kind, pos = _wire.decode_varint(self._buffer, self._pos, len(self._buffer))
-        self._wanted, self._pos = _wire.decode_varint(self._buffer, pos, len(self._buffer))
-        self._kind = kind
-        self._gathering = admit(kind, self._wanted)
+            kind, wanted, pos = _parse_header(self._buffer, 0)
+        self._kind, self._wanted, self._pos = kind, wanted, pos
+        self._gathering = admit(kind, wanted)
         return True
 
     def _take(self, size: int) -> bytes:

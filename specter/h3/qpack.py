@@ -26,6 +26,7 @@ __all__ = ["FieldDecoder", "FieldEncoder", "Lines", "check_line_count"]
 MAX_UNACKNOWLEDGED: Final = 256
 """Streams whose sections the peer has not acknowledged before we stop using the dynamic table."""
 _MAX_INTEGER_BYTES: Final = 10
+_EMPTY_SECTION: Final = b"\0\0"
 
 
 class FieldDecoder:
@@ -51,6 +52,8 @@ class FieldDecoder:
             self._hold(stream_id, len(block))
             return None
         except pylsqpack.DecompressionFailed:
+            if block == _EMPTY_SECTION:  # correct, but nothing the library accepts
+                return []
             raise _undecodable(stream_id) from None
         if acknowledgment:
             self._output.push(acknowledgment)

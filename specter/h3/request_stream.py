@@ -26,13 +26,13 @@ def check_request(session: Session, lines: Lines, fin: bool) -> RequestHead:
 class RequestStream:
     """An exchange in progress."""
 
-    __slots__ = ("_is_client", "receiving", "sending", "stream_id")
+    __slots__ = ("_session", "receiving", "sending", "stream_id")
 
     def __init__(self, session: Session, stream_id: int, method: bytes = b"") -> None:
         self.stream_id = stream_id
         self.receiving = Receiving(session, stream_id, method)
         self.sending = Sending(session, stream_id)
-        self._is_client = session.is_client
+        self._session = session
 
     @property
     def finished(self) -> bool:
@@ -44,8 +44,9 @@ class RequestStream:
 
     def send_headers(self, lines: Lines, fin: bool) -> None:
         """Send an interim or final response's headers, or trailers, which always end the message."""
+        check_section_size(self._session, lines)
         try:
-            if self._is_client or self.sending.head_sent:
+            if self._session.is_client or self.sending.head_sent:
                 parse_trailers(lines, outgoing=True)
                 self._check_trailers_allowed()
                 self.sending.trailers(lines)

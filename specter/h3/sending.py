@@ -71,7 +71,6 @@ class Sending:
         self._phase = Phase.DONE
 
     def _section(self, lines: Lines, *, fin: bool) -> None:
-        check_section_size(self._session, lines)
         block = self._session.encoder.encode(self.stream_id, list(lines))
         self._writer.push(encode_frame(FrameType.HEADERS, block), fin)
 

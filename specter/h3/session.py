@@ -90,6 +90,8 @@ class Session:
             return False
         while (event := self.quic.next_event()) is not None:
             self.inbox.append(event)
+        if not self.inbox:
+            return True
         return not any(isinstance(event, StreamReset) and event.stream_id == stream_id for event in self.inbox)
 
     def apply_settings(self, settings: Settings) -> None:

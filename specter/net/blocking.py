@@ -31,6 +31,7 @@ from specter.net.budget import Budget, Wait
 from specter.net.channel import Channel
 from specter.net.exchange import END, FAILED, FREE, HEAD, READABLE, STOPPED, WRITABLE, Exchange, Sleeper
 from specter.net.failures import Failure, connection_failure, exchange_failure
+from specter.net.info import describe
 from specter.net.waker import Waker
 from specter.quic.errors import StreamLimitReached
 from specter.quic.events import ConnectionClosed, TokenReceived
@@ -57,6 +58,7 @@ class BlockingConnection:
 
     def __init__(self, channel: Channel, host: str) -> None:
         self.host = host
+        self.info = describe(channel)
         self._channel = channel
         self._engine = channel.engine
         self._quic = channel.quic
@@ -100,6 +102,11 @@ class BlockingConnection:
             with self._lock, self._guard:
                 self._look(now)
         return self._failure is None and not self._retired
+
+    @property
+    def used_at(self) -> int:
+        """When it was last looked at (ns)."""
+        return self._looked_at
 
     def tend(self) -> int:
         """Do what is due while nobody waits here; return when something is due again (ns)."""
@@ -261,6 +268,11 @@ class BlockingConnection:
         """Give the connection up: every exchange fails with ``message``."""
         with self._lock, self._guard:
             self._shut(partial(NetworkError, message), "")
+
+    def disown(self) -> None:
+        """In the child of a fork: the connection is the parent's. Say nothing, forget it."""
+        self._failure = partial(NetworkError, "the connection belongs to the parent process")
+        self._channel.close()
 
     def _close_if_done(self) -> None:
         if self._retired and not self.busy:

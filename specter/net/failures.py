@@ -35,7 +35,7 @@ from specter.h3.events import ExchangeFailed
 from specter.quic.events import CloseKind, ConnectionClosed
 from specter.tls.alerts import AlertDescription, CertificateFailure, TlsError
 
-__all__ = ["Failure", "code_name", "connection_failure", "exchange_failure", "is_verdict"]
+__all__ = ["Failure", "again", "code_name", "connection_failure", "exchange_failure", "is_verdict"]
 
 Failure: TypeAlias = Callable[[], Error]
 """Makes the exception, a new one for every thread that raises it."""
@@ -116,6 +116,14 @@ def is_error(event: ConnectionClosed) -> bool:
 def is_verdict(error: Error) -> bool:
     """Whether another address of the same host is no use: the server was reached and is not the right one."""
     return isinstance(error, CertificateError)
+
+
+def again(error: Error) -> Error:
+    """Return an exception like ``error`` for another thread to raise."""
+    copy: Error = type(error).__new__(type(error), *error.args)
+    copy.__dict__.update(error.__dict__)
+    copy.__cause__ = error
+    return copy
 
 
 def exchange_failure(event: ExchangeFailed, host: str) -> Failure:

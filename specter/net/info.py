@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from specter.net.channel import Channel
+from specter.tls.ciphers import CipherSuite
+from specter.tls.key_exchange import NamedGroup
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -34,15 +37,18 @@ def describe(channel: Channel) -> ConnectionInfo:
         local_address=_address(channel, local=True),
         remote_address=_address(channel, local=False),
         tls_version="TLSv1.3",
-        cipher_suite=_name(tls.cipher_suite),
-        key_exchange=_name(tls.group),
-        alpn=(tls.alpn or b"").decode("latin-1"),
+        cipher_suite=_name(CipherSuite, tls.cipher_suite),
+        key_exchange=_name(NamedGroup, tls.group),
+        alpn=tls.alpn,
         peer_certificates=tuple(tls.peer_certificates),
     )
 
 
-def _name(value: object) -> str:
-    return str(getattr(value, "name", value))
+def _name(names: type[IntEnum], value: int) -> str:
+    try:
+        return names(value).name
+    except ValueError:
+        return f"0x{value:04x}"
 
 
 def _address(channel: Channel, *, local: bool) -> tuple[str, int]:

@@ -32,6 +32,10 @@ class Transfer:
         self._body: Iterator[bytes] | None = None
         self._piece = EMPTY
 
+    @property
+    def trailers(self) -> Headers:
+        return self.exchange.trailers
+
     # -- the request ------------------------------------------------------------------------------
 
     def start(self, fields: Sequence[tuple[bytes, bytes]], body: Iterator[bytes] | None) -> None:

@@ -22,8 +22,8 @@ class QuicConfig:
 
     datagram_size: int = 1200
     """UDP payload of full packets we send (1,200 to 1,452)."""
-    max_udp_payload: int = 65_527
-    """The largest UDP payload we say we accept."""
+    max_udp_payload: int = 1472
+    """The largest UDP payload we say we accept; receive slots hold 1,536 bytes."""
 
     connection_window: int = 2 << 20
     connection_window_max: int = 24 << 20

@@ -221,6 +221,8 @@ class Dispatcher:
             return
         consumed = stream.recv.consumed
         self._core.receiver.count(stream.recv.reset(frame.final_size))
+        if not stream.recv.is_reset:
+            return  # everything had arrived before: the reader may have it
         self._core.consume(stream, frame.final_size - consumed)
         if stream.stop_code < 0:
             self._core.emit(StreamReset(stream.id, frame.error_code))

@@ -97,8 +97,7 @@ class Handshake:
             self._carry_out()
         except TlsError as error:
             self._carry_out_quietly()
-            code = TransportErrorCode.CRYPTO_ERROR + error.alert
-            raise TransportError(code, str(error), CRYPTO_FRAME) from error
+            raise TransportError(error.code, str(error), CRYPTO_FRAME) from error
 
     def _carry_out_quietly(self) -> None:
         """Install the keys that a failing handshake got as far as, so that the peer can read why it failed."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -104,17 +105,20 @@ def _orders(chance: random.Random, size: int) -> tuple[Order, ...]:
     return tuple(orders)
 
 
-def replay(seed: int, *, size: int = 150_000) -> Pair:
-    """Run the scenario of ``seed`` to its end. Raises ``Failed`` when an invariant does not hold."""
+def replay(seed: int, *, size: int = 150_000, inspect: Callable[[Pair], None] | None = None) -> Pair:
+    """Run the scenario of ``seed`` to its end. Raises ``Failed`` when an invariant does not hold.
+
+    ``inspect`` looks at the pair after the last byte was acknowledged and before the client closes.
+    """
     plan = scenario(seed, size=size)
     try:
-        return _run(plan)
+        return _run(plan, inspect)
     except Exception as error:
         line = f"python -m specter.testing.replay {seed}"
         raise Failed(f"seed {seed} failed; again with: {line}\n{plan}\n{type(error).__name__}: {error}") from error
 
 
-def _run(plan: Scenario) -> Pair:
+def _run(plan: Scenario, inspect: Callable[[Pair], None] | None = None) -> Pair:
     pair = Pair(
         plan.seed,
         plan.up,
@@ -130,6 +134,9 @@ def _run(plan: Scenario) -> Pair:
     pair.transfer(limit=LIMIT)
     server = pair.server
     pair.run(lambda: not server.sides, limit=LIMIT)
+    pair.run(lambda: all(end.connection.stats.bytes_in_flight == 0 for end in (server, pair.client)), limit=LIMIT)
+    if inspect is not None:
+        inspect(pair)
     _check_sides(pair.client, plan, is_client=True)
     _check_sides(server, plan, is_client=False)
     pair.close(limit=LIMIT)

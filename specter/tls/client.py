@@ -21,6 +21,7 @@ from specter.tls.alerts import (
     missing_extension,
     unexpected_message,
 )
+from specter.tls.ciphers import CipherSuite
 from specter.tls.config import ClientTlsConfig
 from specter.tls.engine import (
     Completed,
@@ -34,7 +35,7 @@ from specter.tls.engine import (
 )
 from specter.tls.extensions import ExtensionType
 from specter.tls.hello import first_hello, second_hello
-from specter.tls.key_exchange import PrivateShare
+from specter.tls.key_exchange import NamedGroup, PrivateShare
 from specter.tls.key_schedule import KeySchedule, Transcript
 from specter.tls.messages import (
     DOWNGRADE_SENTINELS,
@@ -164,7 +165,7 @@ class ClientHandshake(Handshake):
         elif hello.cipher_suite != self._retry.cipher_suite:
             raise illegal_parameter("the cipher suite changed after HelloRetryRequest")
         shared = self._shared_secret(hello)
-        self.cipher_suite = hello.cipher_suite
+        self.cipher_suite = CipherSuite(hello.cipher_suite)
         self._transcript.update(self._hello_bytes)
         self._transcript.update(message.raw)
         self._schedule = KeySchedule(hello.cipher_suite)
@@ -182,7 +183,7 @@ class ClientHandshake(Handshake):
         private = self._shares.get(group)
         if private is None:
             raise illegal_parameter(f"no share was sent for group {group}")
-        self.group = group
+        self.group = NamedGroup(group)
         return private.finish(share)
 
     def _install_handshake_keys(self) -> None:

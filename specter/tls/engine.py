@@ -149,9 +149,9 @@ class Handshake(ABC):
         self.alpn = ""
         """The chosen protocol, empty until known."""
         self.cipher_suite = 0
-        """The chosen suite, 0 until known."""
+        """The chosen :class:`~specter.tls.ciphers.CipherSuite`, 0 until known."""
         self.group = 0
-        """The key exchange group, 0 until known."""
+        """The :class:`~specter.tls.key_exchange.NamedGroup` in use, 0 until known."""
         self.peer_certificates: list[x509.Certificate] = []
         self.complete = False
         self._entropy = entropy

@@ -43,6 +43,8 @@ class ExtensionType(IntEnum):
 
 _T = ExtensionType
 
+_KNOWN: Final = frozenset(ExtensionType)
+
 SERVER_HELLO: Final = frozenset((_T.PRE_SHARED_KEY, _T.SUPPORTED_VERSIONS, _T.KEY_SHARE))
 HELLO_RETRY_REQUEST: Final = frozenset((_T.SUPPORTED_VERSIONS, _T.COOKIE, _T.KEY_SHARE))
 ENCRYPTED_EXTENSIONS: Final = frozenset(
@@ -75,7 +77,7 @@ def check_response(
     for kind in found:
         if kind not in offered:
             raise TlsError(AlertDescription.UNSUPPORTED_EXTENSION, f"{where} has unsolicited extension {kind}")
-        if kind not in allowed and kind in ExtensionType._value2member_map_:
+        if kind not in allowed and kind in _KNOWN:
             raise illegal_parameter(f"{where} must not have extension {kind}")
 
 

@@ -20,9 +20,11 @@ from specter.tls.alerts import (
     illegal_parameter,
     missing_extension,
 )
+from specter.tls.ciphers import CipherSuite
 from specter.tls.config import Credential, ServerTlsConfig
 from specter.tls.engine import Completed, Handshake, InstallKeys, Level, Message, PeerParameters, SendCrypto
 from specter.tls.extensions import ExtensionType
+from specter.tls.key_exchange import NamedGroup
 from specter.tls.key_schedule import KeySchedule, Transcript
 from specter.tls.messages import (
     HELLO_RETRY_REQUEST_RANDOM,
@@ -103,7 +105,7 @@ class ServerHandshake(Handshake):
         offer = _read_offer(ClientHello.parse(message.body))
         suite = _first_common(self._config.cipher_suites, offer.suites, "cipher suite")
         group = self._choose_group(offer)
-        self.cipher_suite = suite
+        self.cipher_suite = CipherSuite(suite)
         self._client_random = offer.random
         self._transcript = Transcript(suite)
         self._transcript.update(message.raw)
@@ -126,7 +128,7 @@ class ServerHandshake(Handshake):
         retry = ServerHello(HELLO_RETRY_REQUEST_RANDOM, self.cipher_suite, extensions)
         self._transcript.replace_by_message_hash()
         self._do(SendCrypto(Level.INITIAL, self._sent(retry.encode())))
-        self.group = group
+        self.group = NamedGroup(group)
         self._state = ServerState.WAIT_SECOND_CLIENT_HELLO
 
     def _on_second_client_hello(self, message: Message) -> None:
@@ -145,7 +147,7 @@ class ServerHandshake(Handshake):
     def _accept(self, offer: _Offer, group: int) -> None:
         credential, scheme = self._choose_credential(offer)
         self.alpn = self._choose_alpn(offer)
-        self.group = group
+        self.group = NamedGroup(group)
         self.server_name = offer.server_name
         share, secret = key_exchange.respond(group, offer.shares[group], self._entropy)
         self._do(PeerParameters(offer.transport_parameters))

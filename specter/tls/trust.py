@@ -75,10 +75,10 @@ class TrustStore:
         ``bytes`` is PEM or DER; a list holds certificates or such bytes.
         ValueError when nothing usable is found; OSError for an unreadable path.
         """
-        if source is True:
+        if isinstance(source, bool):
+            if not source:
+                raise ValueError("a trust store cannot be made from False")
             return _cached_store(system_path(), tolerant=True)
-        if source is False:
-            raise ValueError("a trust store cannot be made from False")
         if isinstance(source, str | PurePath):
             return _cached_store(Path(source), tolerant=False)
         return cls(_flatten((source,) if isinstance(source, bytes) else source))
@@ -134,9 +134,7 @@ def _cached_store(path: Path, *, tolerant: bool) -> TrustStore:
     return _store_at(path.absolute(), (status.st_mtime_ns, status.st_size), tolerant)
 
 
-def _flatten(source: Iterable[x509.Certificate | bytes] | bool) -> Iterable[x509.Certificate]:
-    if isinstance(source, bool):
-        return
+def _flatten(source: Iterable[x509.Certificate | bytes]) -> Iterable[x509.Certificate]:
     for item in source:
         if isinstance(item, bytes):
             yield from load_pem(item, tolerant=False)
@@ -233,7 +231,7 @@ def _is_valid_at(certificate: x509.Certificate, moment: datetime.datetime) -> bo
 
 
 def _explain_name(chain: Sequence[x509.Certificate], name: str, moment: datetime.datetime) -> str:
-    return f"the certificate is for {_names(chain[0])}, not for {name!r}"
+    return f"the certificate names {_names(chain[0])}, not {name!r}"
 
 
 def _explain_validity(chain: Sequence[x509.Certificate], name: str, moment: datetime.datetime) -> str:
@@ -268,10 +266,10 @@ def _names(certificate: x509.Certificate) -> str:
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         found = [repr(str(name.value))[:64] for name in names if isinstance(name, x509.DNSName | x509.IPAddress)]
-    except Exception:  # peer bytes, and only for a message
-        return "no readable name"
+    except Exception:  # none there, or peer bytes that do not parse; this is only for a message
+        return "no host"
     more = ", ..." if len(found) > 3 else ""
-    return ", ".join(found[:3]) + more if found else "no name"
+    return ", ".join(found[:3]) + more if found else "no host"
 
 
 def _issuer(certificate: x509.Certificate) -> str:

@@ -13,7 +13,7 @@ from specter.tls.alerts import AlertDescription, CertificateFailure
 from specter.tls.ciphers import DEFAULT_CIPHER_SUITES, CipherSuite
 from specter.tls.client import ClientHandshake
 from specter.tls.compression import CompressionAlgorithm
-from specter.tls.config import Credential
+from specter.tls.config import Credential, ServerTlsConfig
 from specter.tls.engine import Completed, InstallKeys, Level, PeerParameters, SendCrypto
 from specter.tls.extensions import Extension, ExtensionType
 from specter.tls.key_exchange import SUPPORTED_GROUPS, NamedGroup
@@ -30,10 +30,13 @@ COMPRESSION = [algorithm for algorithm in CompressionAlgorithm if compression.is
 def test_groups_and_suites(group: NamedGroup, suite: CipherSuite) -> None:
     pair = Loopback(client_config(groups=(group,), key_shares=(group,), cipher_suites=(suite,)), _everything()).run()
     pair.check_agreement()
-    assert (pair.client.group, pair.client.cipher_suite, pair.client.alpn) == (group, suite, "h3")
+    for side in (pair.client, pair.server):
+        assert (side.group, side.cipher_suite, side.alpn) == (group, suite, "h3")
+        assert isinstance(side.cipher_suite, CipherSuite)
+        assert isinstance(side.group, NamedGroup)
 
 
-def _everything() -> object:
+def _everything() -> ServerTlsConfig:
     return server_config(groups=tuple(SUPPORTED_GROUPS))
 
 
@@ -211,7 +214,9 @@ def test_the_name_is_checked() -> None:
 
 
 def test_verify_false_takes_any_certificate() -> None:
-    stranger = Credential((pki.make_leaf(["x"], self_signed=True, end=pki.NOW - pki.YEAR / 2),), pki.private_key("p256"))
+    stranger = Credential(
+        (pki.make_leaf(["x"], self_signed=True, end=pki.NOW - pki.YEAR / 2),), pki.private_key("p256")
+    )
     pair = Loopback(
         client_config(verify=False, trust=None, server_name=""), server_config(credentials=(stranger,))
     ).run()
@@ -260,9 +265,7 @@ def _kinds(pair: Loopback, name: str) -> list[int]:
 
 def test_key_log() -> None:
     lines: dict[str, list[str]] = {"client": [], "server": []}
-    pair = Loopback(
-        client_config(key_log=lines["client"].append), server_config(key_log=lines["server"].append)
-    ).run()
+    pair = Loopback(client_config(key_log=lines["client"].append), server_config(key_log=lines["server"].append)).run()
     assert lines["client"] == lines["server"]
     assert [line.split()[0] for line in lines["client"]] == [
         "CLIENT_HANDSHAKE_TRAFFIC_SECRET",

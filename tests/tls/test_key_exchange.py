@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -81,12 +84,19 @@ def test_bad_shares_are_illegal(group: NamedGroup, data: st.DataObject) -> None:
     size = data.draw(st.sampled_from((0, 1, 31, SIZES[group][0], SIZES[group][1])))
     share = data.draw(st.binary(min_size=size, max_size=size))
     for exchange in (ours.finish, lambda share: key_exchange.respond(group, share, SeededEntropy(3))):
-        try:
-            exchange(share)
-        except TlsError as error:
-            assert error.alert is AlertDescription.ILLEGAL_PARAMETER
-        else:
+        alert = _alert_of(exchange, share)
+        if alert is None:
             assert group in (NamedGroup.X25519, NamedGroup.X25519MLKEM768)
+        else:
+            assert alert is AlertDescription.ILLEGAL_PARAMETER
+
+
+def _alert_of(exchange: Callable[[bytes], object], share: bytes) -> AlertDescription | None:
+    try:
+        exchange(share)
+    except TlsError as error:
+        return error.alert
+    return None
 
 
 @pytest.mark.parametrize("group", [NamedGroup.SECP256R1, NamedGroup.SECP384R1, NamedGroup.SECP521R1])
@@ -98,9 +108,34 @@ def test_compressed_points_are_illegal(group: NamedGroup) -> None:
         ours.finish(compressed)
 
 
+@pytest.mark.parametrize("group", [NamedGroup.SECP256R1, NamedGroup.SECP384R1, NamedGroup.SECP521R1])
+def test_points_off_the_curve_are_illegal(group: NamedGroup) -> None:
+    ours = key_exchange.generate(group, SeededEntropy(1))
+    for point in (bytes(len(ours.public) - 1), b"\xff" * (len(ours.public) - 1), ours.public[1:-1] + b"\x77"):
+        with pytest.raises(TlsError, match="not on its curve"):
+            ours.finish(b"\x04" + point)
+
+
 def test_all_zero_x25519_secret_is_illegal() -> None:
     with pytest.raises(TlsError, match="illegal_parameter"):
         key_exchange.generate(NamedGroup.X25519, SeededEntropy(1)).finish(bytes(32))
+
+
+@pytest.mark.parametrize("size", [0, 32, 1120, 1215, 1217])
+def test_hybrid_shares_of_the_wrong_length(size: int) -> None:
+    ours = key_exchange.generate(NamedGroup.X25519MLKEM768, SeededEntropy(1))
+    with pytest.raises(TlsError, match="illegal_parameter"):
+        key_exchange.respond(NamedGroup.X25519MLKEM768, bytes(size), SeededEntropy(1))
+    with pytest.raises(TlsError, match="illegal_parameter"):
+        ours.finish(bytes(size))
+
+
+def test_without_mlkem_the_hybrid_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsupported(seed: bytes) -> None:
+        raise UnsupportedAlgorithm("no ML-KEM in this build")
+
+    monkeypatch.setattr(MLKEM768PrivateKey, "from_seed_bytes", unsupported)
+    assert not key_exchange._have_mlkem()
 
 
 def test_out_of_range_encapsulation_key_is_illegal() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,7 @@ def test_names_that_do_not_match(names: list[str], name: str) -> None:
 
 def test_the_reason_lists_the_names() -> None:
     error = failure(chain(pki.make_leaf([f"{letter}.example" for letter in "abcdef"])))
-    assert "'a.example', 'b.example', 'c.example', ..., not for 'server.example'" in str(error)
+    assert "'a.example', 'b.example', 'c.example', ..., not 'server.example'" in str(error)
 
 
 @pytest.mark.security
@@ -233,6 +234,16 @@ def test_names_of_the_peer_are_printed_safely() -> None:
     assert len(str(failure(chain(leaf)))) < 400
 
 
+def test_certificates_that_cannot_be_read() -> None:
+    """What only the parser of a part finds out still ends in a CertificateFailure."""
+    der = pki.make_leaf(self_signed=True).public_bytes(Encoding.DER)
+    curve = bytes.fromhex("06082a8648ce3d030107")
+    unknown = x509.load_der_x509_certificate(der.replace(curve, curve[:-1] + b"\x7f"))
+    error = failure([unknown], store=TrustStore([unknown]))
+    assert error.check == "signature"
+    assert failure([pki.make_leaf(), "junk"]).check == "chain"  # type: ignore[list-item]
+
+
 # Loading
 
 
@@ -294,6 +305,15 @@ def test_unreadable_paths(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r".+"):
         TrustStore.load(tmp_path / "broken.pem")
     assert len(load_pem((tmp_path / "broken.pem").read_bytes(), tolerant=True)) == 1
+
+
+def test_without_certifi_the_system_has_the_anchors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "certifi", None)
+    monkeypatch.setattr("specter.tls.anchors._SYSTEM_PATHS", (tmp_path / "nothing", tmp_path))
+    assert system_path() == tmp_path
+    monkeypatch.setattr("specter.tls.anchors._SYSTEM_PATHS", ())
+    with pytest.raises(ValueError, match="install certifi"):
+        TrustStore.load()
 
 
 def test_system_path_exists() -> None:

@@ -1,0 +1,46 @@
+"""The keyword arguments of requests and clients, for type checkers and editors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict
+
+if TYPE_CHECKING:
+    from specter.client.body import ContentTypes
+    from specter.client.headers import HeaderTypes
+    from specter.client.security import CertTypes, Path, VerifyTypes
+    from specter.client.timeouts import TimeoutTypes
+    from specter.client.url import ParamTypes
+    from specter.h3.config import H3Config
+    from specter.quic.config import QuicConfig
+
+__all__ = ["ConnectionOptions", "RequestOptions", "SingleRequestOptions"]
+
+
+class RequestOptions(TypedDict, total=False):
+    """What :meth:`Client.request` takes besides method and URL."""
+
+    params: ParamTypes
+    headers: HeaderTypes | None
+    content: ContentTypes | None
+    data: ParamTypes
+    json: Any
+    timeout: TimeoutTypes
+
+
+class ConnectionOptions(TypedDict, total=False):
+    """What :class:`Client` takes to make connections."""
+
+    verify: VerifyTypes
+    cert: CertTypes
+    keep_alive: float | None
+    congestion: str | None
+    resolve: Mapping[str, str | Sequence[str]] | None
+    local_address: str | None
+    keylog: Path | None
+    quic: QuicConfig | None
+    h3: H3Config | None
+
+
+class SingleRequestOptions(RequestOptions, ConnectionOptions, total=False):
+    """What a request without a client takes."""

@@ -1,0 +1,107 @@
+"""Key updates in the middle of everything, and a congestion window that falls and rises."""
+
+from __future__ import annotations
+
+import pytest
+
+from specter.quic.config import QuicConfig
+from specter.testing.network import BurstLoss, Link
+from specter.testing.pair import Pair
+from specter.testing.transfers import Action, Application, Order
+
+MS = 1_000_000
+SECOND = 1_000_000_000
+MEGABYTE = 1 << 20
+
+
+def updates(application: Application) -> tuple[int, int]:
+    """Return how often an end moved to new keys: reading, writing."""
+    space = application.connection._core.app
+    assert space.opener is not None
+    assert space.sealer is not None
+    return space.opener.updates, space.sealer.updates
+
+
+@pytest.mark.parametrize("by", ["client", "server", "both"])
+def test_key_updates_under_loss(by: str) -> None:
+    link = Link(loss=0.05, reorder=0.1, reorder_delay=15 * MS, duplicate=0.05)
+    pair = Pair(1, link, orders=[Order(Action.ECHO, 40_000, number) for number in range(12)])
+    for count in range(3, 12, 3):
+        pair.transfer(count)
+        ends = {"client": [pair.client], "server": [pair.server], "both": [pair.client, pair.server]}[by]
+        for end in ends:
+            end.connection.update_keys()
+        pair.poke()
+    pair.transfer()
+    server = pair.server
+    pair.run(lambda: not server.sides)
+    for end in (pair.client, server):
+        reading, writing = updates(end)
+        assert reading == writing >= 2
+    pair.close()
+
+
+def test_a_key_update_asked_for_before_the_handshake_is_confirmed_waits() -> None:
+    pair = Pair(2, Link(loss=0.1), orders=[Order(Action.ECHO, 50_000)])
+    pair.client.connection.update_keys()
+    pair.transfer()
+    server = pair.server
+    pair.run(lambda: updates(server) == updates(pair.client) == (1, 1))
+    pair.close()
+
+
+def test_keys_change_by_themselves_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    from specter._backend import protection
+
+    monkeypatch.setattr(protection.PacketProtection, "confidentiality_limit", 1200, raising=False)
+    pair = Pair(3, orders=[Order(Action.DOWNLOAD, 2 * MEGABYTE)])
+    pair.transfer()
+    assert updates(pair.server)[1] >= 3
+    assert pair.client.closed is None
+
+
+@pytest.mark.parametrize("algorithm", ["cubic", "newreno"])
+def test_the_window_recovers_after_heavy_loss(algorithm: str) -> None:
+    """quiche's CUBIC "death spiral": after 2 s of 30 % loss the window must not stay at its floor."""
+    config = QuicConfig(congestion=algorithm)
+    pair = Pair(4, Link(delay=15 * MS), orders=[Order(Action.DOWNLOAD, 24 * MEGABYTE)], server_config=config)
+    pair.run(lambda: pair.network.down.sent > 200)
+    pair.network.set_links(Link(delay=15 * MS, loss=0.3), Link(delay=15 * MS, loss=0.3))
+    pair.advance(2.0)
+    assert pair.server.connection.stats.congestion_window < 20_000
+    pair.network.set_links(Link(delay=15 * MS), Link(delay=15 * MS))
+    pair.advance(3.0)
+    assert pair.server.connection.stats.congestion_window > 60_000
+
+
+@pytest.mark.parametrize("algorithm", ["cubic", "newreno"])
+def test_two_connections_share_a_bottleneck(algorithm: str) -> None:
+    config = QuicConfig(congestion=algorithm)
+    pair = Pair(5, Link(bandwidth=20_000_000, queue=80_000), server_config=config, start=False)
+    clients = [pair.new_client([Order(Action.DOWNLOAD, 6 * MEGABYTE)], name=f"client {n}") for n in range(2)]
+    for number, client in enumerate(clients):
+        pair.add(client, ("client", number))
+    pair.run(lambda: any(client.done for client in clients))
+    received = sorted(sum(side.received for side in [*c.sides.values(), *c.finished.values()]) for c in clients)
+    assert received[0] > 0.25 * received[1]
+
+
+def test_a_full_queue_is_not_flooded() -> None:
+    pair = Pair(6, Link(bandwidth=4_000_000, queue=20_000), orders=[Order(Action.DOWNLOAD, MEGABYTE)])
+    pair.transfer()
+    assert pair.network.down.overflowed < 0.15 * pair.network.down.sent
+
+
+def test_spurious_losses_of_a_reordering_path_do_not_stop_it() -> None:
+    link = Link(delay=10 * MS, reorder=0.3, reorder_delay=12 * MS)
+    pair = Pair(7, link, orders=[Order(Action.DOWNLOAD, MEGABYTE)])
+    begin = pair.now
+    pair.transfer()
+    assert pair.now - begin < 12 * SECOND
+
+
+def test_acknowledgments_lost_in_bursts() -> None:
+    pair = Pair(8, Link(burst_loss=BurstLoss(0.1, 0.2)), Link(), orders=[Order(Action.DOWNLOAD, MEGABYTE)])
+    begin = pair.now
+    pair.transfer()
+    assert pair.now - begin < 20 * SECOND
