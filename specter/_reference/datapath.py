@@ -384,7 +384,6 @@ class Packer:
             buffer = self._queue[0]
             header = 3 + frames.varint_size(max(buffer.stream_id, 0)) + frames.varint_size(buffer.sent_offset)
             if room - pos <= header:
-                self._queue.rotate(-1)
                 break
             piece = buffer.next_range(room - pos - header, self.data_limit - self.data_sent)
             if piece is None:

@@ -78,6 +78,30 @@ def _open(address: SocketAddress, buffer_size: int) -> socket.socket:
     return handle
 
 
+def connected_handle(address: SocketAddress, local: SocketAddress | None, buffer_size: int) -> socket.socket:
+    """Return a prepared socket for :meth:`UdpSocket.connect`."""
+    handle = _open(address, buffer_size)
+    try:
+        if local is not None:
+            handle.bind(local)
+        handle.connect(address)
+    except BaseException:
+        handle.close()
+        raise
+    return handle
+
+
+def bound_handle(address: SocketAddress, buffer_size: int) -> socket.socket:
+    """Return a prepared socket for :meth:`UdpSocket.bind`."""
+    handle = _open(address, buffer_size)
+    try:
+        handle.bind(address)
+    except BaseException:
+        handle.close()
+        raise
+    return handle
+
+
 class UdpSocket:
     """A socket towards one peer (``connect``), or towards everyone (``bind``).
 
@@ -107,15 +131,7 @@ class UdpSocket:
         Raises:
             OSError: the system cannot; no route, for example.
         """
-        handle = _open(address, buffer_size)
-        try:
-            if local is not None:
-                handle.bind(local)
-            handle.connect(address)
-        except BaseException:
-            handle.close()
-            raise
-        return cls(handle, connected=True)
+        return cls(connected_handle(address, local, buffer_size), connected=True)
 
     @classmethod
     def bind(cls, address: SocketAddress, *, buffer_size: int = BUFFER_SIZE) -> UdpSocket:
@@ -124,13 +140,7 @@ class UdpSocket:
         Raises:
             OSError: the system cannot; the port is taken, for example.
         """
-        handle = _open(address, buffer_size)
-        try:
-            handle.bind(address)
-        except BaseException:
-            handle.close()
-            raise
-        return cls(handle, connected=False)
+        return cls(bound_handle(address, buffer_size), connected=False)
 
     # -- receiving --------------------------------------------------------------------------------
 

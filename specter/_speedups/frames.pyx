@@ -61,6 +61,7 @@ cdef extern from "Python.h":
     int PyObject_GenericSetAttr(object target, object name, object value) except -1
     long long PyLong_AsLongLongAndOverflow(object value, int *overflow) except? -1
     bint PyLong_CheckExact(object value)
+    Py_ssize_t PY_SSIZE_T_MAX
     Py_buffer *view_buffer "PyMemoryView_GET_BUFFER" (object view)
 
 cdef enum:
@@ -131,13 +132,13 @@ cdef inline int hold(Cursor *c, uint64_t size, Py_ssize_t *length) except -1:
 cdef inline bint is_varint(object value, uint64_t *number) except -1:
     """Whether ``value`` is a plain int that a varint can carry."""
     cdef int overflow = 0
-    cdef long long signed
+    cdef long long plain
     if not PyLong_CheckExact(value):
         return False
-    signed = PyLong_AsLongLongAndOverflow(value, &overflow)
-    if overflow or signed < 0 or <uint64_t>signed > VARINT_MAX:
+    plain = PyLong_AsLongLongAndOverflow(value, &overflow)
+    if overflow or plain < 0 or <uint64_t>plain > VARINT_MAX:
         return False
-    number[0] = <uint64_t>signed
+    number[0] = <uint64_t>plain
     return True
 
 

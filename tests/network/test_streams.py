@@ -167,7 +167,7 @@ def test_hundreds_of_streams_given_up_leak_no_credit() -> None:
 
 
 def test_resets_free_the_memory_of_what_was_buffered() -> None:
-    pair = Pair(12, orders=[Order(Action.CLIENT_STOPS, MEGABYTE, n) for n in range(40)])
+    pair = Pair(12, orders=[Order(Action.CLIENT_STOPS, MEGABYTE // 8, n) for n in range(40)])
     pair.transfer()
     for application in (pair.client, pair.server):
         pair.run(lambda application=application: not application.connection._core.streams.by_id)  # type: ignore[misc]
