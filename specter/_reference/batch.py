@@ -54,8 +54,14 @@ class ReceiveBatch:
         return self.view[self._free :]
 
     def commit(self, length: int, address: Address = None, ecn: int = 0) -> None:
-        """Count the ``length`` bytes at the start of ``room()`` as one datagram."""
+        """Count the ``length`` bytes at the start of ``room()`` as one datagram.
+
+        Raises:
+            ValueError: there are not that many.
+        """
         start = self._free
+        if not 0 <= length <= len(self.slab) - start:
+            raise ValueError("datagram outside the batch")
         self._free = start + length
         self._starts.append(start)
         self._ends.append(start + length)
@@ -127,8 +133,15 @@ class SendBatch:
         return len(self._starts) * _SLOT
 
     def commit(self, end: int, address: Address, ecn: int = 0) -> None:
-        """Count the bytes from ``begin()`` to ``end`` as one datagram."""
-        self._starts.append(len(self._starts) * _SLOT)
+        """Count the bytes from ``begin()`` to ``end`` as one datagram.
+
+        Raises:
+            ValueError: ``end`` is before them or outside the slab.
+        """
+        start = len(self._starts) * _SLOT
+        if not start <= end <= len(self.slab):
+            raise ValueError("datagram outside the batch")
+        self._starts.append(start)
         self._ends.append(end)
         self._addresses.append(address)
         self._ecns.append(ecn)

@@ -10,6 +10,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromSt
 from cpython.list cimport PyList_AsTuple
 from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.object cimport PyTypeObject
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy
 
@@ -57,7 +58,7 @@ __all__ = [
 ]
 
 cdef extern from "Python.h":
-    object PyType_GenericAlloc(object cls, Py_ssize_t count)
+    object PyType_GenericAlloc(PyTypeObject *cls, Py_ssize_t count)
     int PyObject_GenericSetAttr(object target, object name, object value) except -1
     long long PyLong_AsLongLongAndOverflow(object value, int *overflow) except? -1
     bint PyLong_CheckExact(object value)
@@ -177,7 +178,7 @@ cdef bint open_cursor(Cursor *c, object view, object pos, object end) except -1:
 
 cdef inline object build(object cls, tuple fields, tuple values):
     """Make a frozen dataclass instance without its ``__init__``."""
-    cdef object frame = PyType_GenericAlloc(cls, 0)
+    cdef object frame = PyType_GenericAlloc(<PyTypeObject *>cls, 0)
     cdef Py_ssize_t index
     for index in range(len(fields)):
         PyObject_GenericSetAttr(frame, fields[index], values[index])

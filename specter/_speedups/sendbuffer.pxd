@@ -16,11 +16,11 @@ cdef class SendBuffer:
     cdef public int64_t sent_offset
     cdef public bint finished_writing
     cdef public bint is_reset
-    cdef public int queued               # scratch of the owner
+    cdef public int queued           # scratch of the owner
     cdef bint _fin_pending
     cdef bint _fin_acked
-    cdef int64_t _base                   # everything below is acknowledged and gone
-    cdef unsigned char *_ring            # the byte at stream offset o lies at o & (capacity - 1)
+    cdef int64_t _base               # what lies below is acknowledged and gone
+    cdef unsigned char *_ring        # the byte at stream offset o lies at o & (_capacity - 1)
     cdef int64_t _capacity
     cdef RangeSet _lost
     cdef RangeSet _acked
@@ -44,5 +44,6 @@ cdef class SendBuffer:
     cdef int _check_sent(self, int64_t start, int64_t end, bint fin) except -1
     cdef int _add_lost(self, int64_t start, int64_t end) except -1
     cdef int _release(self, int64_t end) except -1
+    cdef void _shrink(self) noexcept
     cdef int _resize(self, int64_t capacity) except -1
     cdef void _copy(self, unsigned char *out, int64_t offset, int64_t length) noexcept

@@ -55,6 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser; its help text is the reference of the command."""
     parser = argparse.ArgumentParser(
         prog="specter",
+        usage="specter [OPTION...] URL [URL...]",
         description="Transfer data over HTTP/3.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -50,26 +50,37 @@ def run_serve(arguments: Sequence[str]) -> int:
 def _serve(options: argparse.Namespace, credential: Credential | None) -> None:
     from specter.testing.server import Server
 
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    server = Server(
+        directory=options.directory,
+        host=options.host,
+        port=options.port,
+        retry=options.retry,
+        credential=credential,
+        test_paths=options.test_paths,
+    )
     try:
-        server = Server(
-            directory=options.directory,
-            host=options.host,
-            port=options.port,
-            retry=options.retry,
-            credential=credential,
-            test_paths=options.test_paths,
-        )
-        with server:
-            print(f"serving {options.directory} on {server.url}", flush=True)
-            if credential is None:
-                print(f"with a certificate of its own authority: specter {server.url}/ --cacert {server.ca_file}")
-            print("Ctrl-C stops it", flush=True)
-            stop.wait()
+        server.start()
+        print(f"serving {options.directory} on {server.url}", flush=True)
+        if credential is None:
+            print(f"with a certificate of its own authority: specter {server.url}/ --cacert {server.ca_file}")
+        print("Ctrl-C stops it", flush=True)
+        _wait_for_signal()
+        server.stop()
     except OSError as error:
         raise Failure(f"cannot listen on {options.host} port {options.port}: {error.strerror or error}") from error
+    finally:
+        server.dispose()
+
+
+def _wait_for_signal() -> None:
+    """Sleep until somebody interrupts or terminates this process."""
+    stop = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        stop.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def load_credential(certificate: str, key: str) -> Credential:

@@ -35,7 +35,10 @@ class H3Config:
     grease: bool = True
     """Send one reserved setting and one reserved frame (RFC 9114, sections 7.2.4.1 and 7.2.8)."""
     settings: tuple[tuple[int, int], ...] | None = None
-    """The exact SETTINGS to send, in order, instead of those made from the limits above. GREASE still follows."""
+    """The exact SETTINGS to send, in order, instead of those made from the limits above. GREASE still follows.
+
+    They must not promise more than the limits above, and name the same table capacity or none.
+    """
 
     def __post_init__(self) -> None:
         for name in ("max_field_section_size", "max_field_lines", "max_interim_responses", "max_blocked_bytes"):
@@ -45,3 +48,12 @@ class H3Config:
             raise ValueError("qpack_max_table_capacity must be 0 to 16 MiB")
         if not 0 <= self.qpack_blocked_streams <= 1 << 16:
             raise ValueError("qpack_blocked_streams must be 0 to 65536")
+        self._check_announced(dict(self.settings or ()))
+
+    def _check_announced(self, announced: dict[int, int]) -> None:
+        if announced.get(0x01, self.qpack_max_table_capacity) != self.qpack_max_table_capacity:
+            raise ValueError("settings name another QPACK table capacity than qpack_max_table_capacity")
+        if announced.get(0x07, 0) > self.qpack_blocked_streams:
+            raise ValueError("settings allow more blocked streams than qpack_blocked_streams")
+        if announced.get(0x06, 0) > self.max_field_section_size:
+            raise ValueError("settings allow larger field sections than max_field_section_size")

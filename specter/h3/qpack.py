@@ -25,6 +25,8 @@ __all__ = ["FieldDecoder", "FieldEncoder", "Lines", "check_line_count"]
 
 MAX_UNACKNOWLEDGED: Final = 256
 """Streams whose sections the peer has not acknowledged before we stop using the dynamic table."""
+MAX_STRING: Final = 65_535
+"""The longest name or value the library encodes or decodes."""
 _MAX_INTEGER_BYTES: Final = 10
 _EMPTY_SECTION: Final = b"\0\0"
 

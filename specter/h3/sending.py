@@ -8,6 +8,7 @@ from typing import Final
 from specter.errors import LocalProtocolError
 from specter.h3.fields import Lines, section_size
 from specter.h3.frames import FrameType, encode_frame, encode_header
+from specter.h3.qpack import MAX_STRING
 from specter.h3.session import Session
 from specter.h3.writer import StreamWriter
 
@@ -138,7 +139,10 @@ class Sending:
 
 
 def check_section_size(session: Session, lines: Lines) -> None:
-    """Raise ``LocalProtocolError`` for a section larger than the peer says it takes."""
+    """Raise ``LocalProtocolError`` for a section larger than the peer says it takes, or than QPACK can carry."""
+    size = section_size(lines)
     limit = session.peer_settings.max_field_section_size
-    if limit is not None and section_size(lines) > limit:
-        raise LocalProtocolError(f"the header section has {section_size(lines)} bytes, the peer takes {limit}")
+    if limit is not None and size > limit:
+        raise LocalProtocolError(f"the header section has {size} bytes, the peer takes {limit}")
+    if size > MAX_STRING and any(len(name) > MAX_STRING or len(value) > MAX_STRING for name, value in lines):
+        raise LocalProtocolError(f"a field name or value has more than {MAX_STRING} bytes")

@@ -29,6 +29,8 @@ class Session:
     """QUIC below, events above, both QPACK directions, and our three critical streams."""
 
     __slots__ = (
+        "_inbox",
+        "_resets",
         "config",
         "control_stream",
         "decoder",
@@ -36,7 +38,6 @@ class Session:
         "encoder",
         "encoder_stream",
         "events",
-        "inbox",
         "is_client",
         "peer_settings",
         "quic",
@@ -47,7 +48,8 @@ class Session:
         self.config = config
         self.is_client = quic.is_client
         self.events: deque[H3Event] = deque()
-        self.inbox: deque[Event] = deque()
+        self._inbox: deque[Event] = deque()
+        self._resets: set[int] = set()
         self.peer_settings = Settings()
         self.control_stream = StreamWriter(quic, limit=_CRITICAL_LIMIT)
         self.encoder_stream = StreamWriter(quic, limit=_CRITICAL_LIMIT)
@@ -79,7 +81,11 @@ class Session:
         return True
 
     def next_transport_event(self) -> Event | None:
-        return self.inbox.popleft() if self.inbox else self.quic.next_event()
+        """Return QUIC's next event, those looked at before first."""
+        if self._inbox:
+            return self._inbox.popleft()
+        self._resets.clear()
+        return self.quic.next_event()
 
     def ended_cleanly(self, stream_id: int) -> bool:
         """Tell whether a stream that gives no more bytes ended with FIN.
@@ -89,10 +95,10 @@ class Session:
         if not self.quic.at_end(stream_id):
             return False
         while (event := self.quic.next_event()) is not None:
-            self.inbox.append(event)
-        if not self.inbox:
-            return True
-        return not any(isinstance(event, StreamReset) and event.stream_id == stream_id for event in self.inbox)
+            self._inbox.append(event)
+            if isinstance(event, StreamReset):
+                self._resets.add(event.stream_id)
+        return stream_id not in self._resets
 
     def apply_settings(self, settings: Settings) -> None:
         self.peer_settings = settings

@@ -426,6 +426,7 @@ class BlockingConnection:
         self._looked_at = now
         if now - before >= PAUSE and self._quic.idle_deadline <= now:
             engine.handle_deadline(now)
+            self._deliver()
         if channel.receive(now):
             self._deliver()
         if engine.next_deadline() <= now:

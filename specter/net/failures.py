@@ -120,7 +120,8 @@ def is_verdict(error: Error) -> bool:
 
 def again(error: Error) -> Error:
     """Return an exception like ``error`` for another thread to raise."""
-    copy: Error = type(error).__new__(type(error), *error.args)
+    copy: Error = type(error).__new__(type(error))
+    copy.args = error.args
     copy.__dict__.update(error.__dict__)
     copy.__cause__ = error
     return copy

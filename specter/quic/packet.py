@@ -35,7 +35,6 @@ _SPIN_BIT: Final = 0x20
 _KEY_PHASE_BIT: Final = 0x04
 _RETRY_UNUSED_BITS: Final = 0x0F
 _LENGTH_PLACEHOLDER: Final = b"\x40\x00"
-_PACKET_NUMBER_LIMIT: Final = 1 << 62
 
 
 class PacketError(Exception):
@@ -258,20 +257,7 @@ def encode_packet_number(pn: int, length: int) -> bytes:
     return (pn & (1 << 8 * length) - 1).to_bytes(length, "big")
 
 
-def decode_packet_number(truncated: int, length: int, largest: int = -1) -> int:
-    """Return the packet number closest to ``largest + 1`` that ends in the ``length`` bytes ``truncated``.
-
-    ``largest`` is the largest number processed in this space, -1 for none (RFC 9000, appendix A.3).
-    """
-    expected = largest + 1
-    window = 1 << 8 * length
-    half = window >> 1
-    candidate = expected & ~(window - 1) | truncated
-    if candidate <= expected - half and candidate < _PACKET_NUMBER_LIMIT - window:
-        return candidate + window
-    if candidate > expected + half and candidate >= window:
-        return candidate - window
-    return candidate
+decode_packet_number = protection.decode_packet_number
 
 
 # Retry (RFC 9000, section 17.2.5) and Version Negotiation (section 17.2.1)

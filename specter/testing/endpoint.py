@@ -303,8 +303,10 @@ class Endpoint:
     def _arm(self, peer: Peer) -> None:
         """Put the peer's deadline on the heap; entries that no longer hold are swept out when they are many."""
         if len(self._timers) > 256 + 4 * len(self.peers):
-            self._timers = [entry for entry in self._timers if entry[0] == entry[2].deadline and entry[2] in self.peers]
+            armed = (other for other in self.peers if other.deadline != NEVER and other is not peer)
+            self._timers = [(other.deadline, serial, other) for serial, other in enumerate(armed)]
             heapq.heapify(self._timers)
+            self._timer_serial = len(self._timers)
         if peer.deadline != NEVER:
             self._timer_serial += 1
             heapq.heappush(self._timers, (peer.deadline, self._timer_serial, peer))

@@ -63,10 +63,10 @@ class Exchange:
         piece = b"" if self.request_complete else self._h3.read_body(self.stream_id, max_bytes)
         return None if self.request_complete and not piece else piece
 
-    def drain(self) -> None:
-        """Drop what is left of a request that was answered already."""
-        while self._h3.read_body(self.stream_id, PIECE):
-            pass
+    def refuse_rest(self) -> None:
+        """Want no more of a request that was answered already (RFC 9114, section 4.1)."""
+        self._h3.stop_reading(self.stream_id)
+        self.request_complete = True
 
     def trailers_arrived(self, headers: Headers) -> None:
         self.request.trailers = headers

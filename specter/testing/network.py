@@ -187,6 +187,8 @@ class Network:
     ) -> None:
         self.seed = seed
         self.server = server
+        self.taps: list[Callable[[Transit], object]] = []
+        """Called with every datagram that is sent, before the filters."""
         self.filters: list[Filter] = []
         self._up = _Channel(to_server, random.Random(f"{seed} up"))
         back = to_server if to_client is None else to_client
@@ -224,6 +226,8 @@ class Network:
         transit = Transit(source, destination, data, ecn, now, to_server, stats.sent)
         stats.sent += 1
         stats.size += len(data)
+        for tap in self.taps:
+            tap(transit)
         if not all(allow(transit) for allow in self.filters):
             stats.filtered += 1
             return

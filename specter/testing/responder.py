@@ -114,9 +114,7 @@ class Responder:
             self._reply(exchange, exchange.request, now)
 
     def _body_arrived(self, exchange: Exchange, now: int) -> None:
-        if exchange.replied:
-            exchange.drain()
-        elif not exchange.answering and not exchange.gather(self._max_body):
+        if not exchange.answering and not exchange.gather(self._max_body):
             exchange.answer(Reply(413, [("content-type", "text/plain")], b"too large\n"), now)
 
     def _request_ended(self, exchange: Exchange, now: int) -> None:
@@ -139,9 +137,10 @@ class Responder:
         try:
             exchange.push(now)
             if exchange.replied and not exchange.request_complete:
-                exchange.drain()
+                exchange.refuse_rest()
         except LocalProtocolError:
             exchange.stop()
+            self.h3.cancel(stream_id)
         except Exception:
             logger.exception("the reply to %s %s failed", exchange.request.method, exchange.request.target)
             exchange.stop()

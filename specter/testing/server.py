@@ -19,6 +19,7 @@ from specter._backend import udp
 from specter._wire import NEVER
 from specter.h3.config import H3Config
 from specter.h3.connection import H3Connection
+from specter.net.entropy import SystemEntropy
 from specter.quic.config import QuicConfig
 from specter.quic.connection import Connection
 from specter.testing.certificates import CertificateAuthority, Credential, to_pem
@@ -28,20 +29,13 @@ from specter.testing.responder import Responder
 from specter.testing.site import Site
 from specter.tls.config import ServerTlsConfig
 
-__all__ = ["Server", "SystemEntropy"]
+__all__ = ["Server"]
 
 H3_NO_ERROR: Final = 0x0100
 GOODBYE: Final = 0.25
 """Seconds that a stopping server goes on answering with CONNECTION_CLOSE."""
 
 logger = logging.getLogger("specter.testing")
-
-
-class SystemEntropy:
-    """The operating system's randomness."""
-
-    def token(self, size: int) -> bytes:
-        return os.urandom(size)
 
 
 class Server:
@@ -95,6 +89,7 @@ class Server:
         self._wake_in.setblocking(False)
         self._calls: list[Callable[[Endpoint], None]] = []
         self._stopping: str | None = None
+        self._folder_lock = threading.Lock()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     # -- what a client needs to know ----------------------------------------------------------------
@@ -112,10 +107,11 @@ class Server:
     @property
     def ca_file(self) -> str:
         """The path of a file with ``ca_pem``; it is there as long as this object."""
-        if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="specter-")
-            Path(self._folder.name, "ca.pem").write_bytes(self.ca_pem)
-        return str(Path(self._folder.name, "ca.pem"))
+        with self._folder_lock:
+            if self._folder is None:
+                self._folder = tempfile.TemporaryDirectory(prefix="specter-")
+                Path(self._folder.name, "ca.pem").write_bytes(self.ca_pem)
+            return str(Path(self._folder.name, "ca.pem"))
 
     # -- running ------------------------------------------------------------------------------------
 
@@ -169,7 +165,7 @@ class Server:
     # -- the thread ---------------------------------------------------------------------------------
 
     def _wrap(self, connection: Connection) -> Responder:
-        h3 = H3Connection(connection, self.h3_config)
+        h3 = H3Connection(connection, self.h3_config, entropy=SystemEntropy())
         return Responder(h3, self._site, gather=self._site.wants_bodies, delay=self.delay)
 
     def _run(self) -> None:

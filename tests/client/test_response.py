@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -215,7 +217,7 @@ def test_lines() -> None:
 def test_lines_do_not_depend_on_the_pieces(text: str, cuts: list[int]) -> None:
     splitter = LineSplitter()
     edges = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
-    lines = [line for start, end in zip(edges, edges[1:], strict=False) for line in splitter.feed(text[start:end])]
+    lines = [line for start, end in pairwise(edges) for line in splitter.feed(text[start:end])]
     lines += splitter.finish()
     assert lines == text.splitlines()
 

@@ -615,3 +615,62 @@ def test_peers_section_limit_is_kept():
         connection.send_request([*GET, (b"x", b"y" * 100)], fin=True)
     assert quic.opened[False] == 0
     connection.send_request(GET, fin=True)
+
+
+def test_fields_too_long_for_qpack_open_no_stream():
+    connection, quic = established()
+    for lines in ([*GET, (b"x", b"y" * 65_536)], [*GET[:3], (b":path", b"/" + b"y" * 65_535)]):
+        with pytest.raises(LocalProtocolError, match="65535"):
+            connection.send_request(lines, fin=True)
+    assert quic.opened[False] == 0
+    connection.send_request([*GET, (b"x" * 60_000, b"y" * 65_535)], fin=True)
+    assert quic.streams[0].fin_out
+
+
+def test_faults_met_while_reading_into_a_buffer():
+    connection, quic = established()
+    connection.send_request(GET, fin=True)
+    quic.inject(0, headers_frame(*OK, (b"content-length", b"5")) + data_frame(b"abc"), fin=True)
+    drain(connection)
+    assert connection.read_body_into(0, memoryview(bytearray(10))) == 0
+    assert [type(event) for event in drain(connection)] == [ExchangeFailed]
+    assert connection.read_body_into(0, memoryview(bytearray(10))) == 0
+
+    connection.send_request(GET, fin=True)
+    quic.inject(4, headers_frame(*OK) + b"\x00\x09abc", fin=True)
+    drain(connection)
+    connection.read_body_into(4, memoryview(bytearray(10)))
+    connection.read_body_into(4, memoryview(bytearray(10)))
+    drain(connection)
+    assert quic.close_code == H3ErrorCode.H3_FRAME_ERROR
+
+
+def test_critical_streams_go_on_when_they_have_room():
+    quic = FakeQuic()
+    quic.room = 1
+    connection = H3Connection(quic, PLAIN)
+    quic.events.append(HandshakeCompleted(b"h3"))
+    drain(connection)
+    assert bytes(quic.streams[2].outgoing) == b"\x00"
+    quic.grant(2, 1000)
+    drain(connection)
+    assert bytes(quic.streams[2].outgoing[:2]) == b"\x00\x04"
+
+
+def test_shutdown_before_the_handshake_is_sent_after_it():
+    quic = FakeQuic()
+    connection = H3Connection(quic, PLAIN)
+    connection.shutdown()
+    assert not connection.can_send_request()
+    quic.events.append(HandshakeCompleted(b"h3"))
+    drain(connection)
+    assert bytes(quic.streams[2].outgoing).endswith(b"\x07\x01\x00")
+
+
+def test_driver_calls_reach_quic():
+    connection, quic = connect()
+    assert connection.send(1) == []
+    assert connection.next_deadline() == quic.next_deadline()
+    connection.receive([], 1)
+    connection.handle_deadline(1)
+    assert connection.quic is quic

@@ -145,7 +145,7 @@ def test_upload_is_echoed():
     sent = site.client.send_body(stream_id, body, fin=True)
     seen = 0
     while sent < len(body):
-        site.run(lambda: BodyWritable(stream_id) in site.events[seen:])
+        site.run(lambda seen=seen: BodyWritable(stream_id) in site.events[seen:])
         seen = len(site.events)
         sent += site.client.send_body(stream_id, body[sent:], fin=True)
     site.run(lambda: site.completed(stream_id))
@@ -253,7 +253,11 @@ def test_hundreds_of_requests_on_one_connection():
 
 def test_settings_of_a_profile():
     pair = Wire()
-    client = H3Connection(pair.client, H3Config(settings=((1, 65_536), (6, 262_144), (7, 100), (0x33, 1))))
+    settings = ((1, 65_536), (6, 262_144), (7, 100), (0x33, 1))
+    config = H3Config(
+        qpack_max_table_capacity=65_536, max_field_section_size=262_144, qpack_blocked_streams=100, settings=settings
+    )
+    client = H3Connection(pair.client, config)
     server = None
     for _ in range(100):
         drain(client)
@@ -264,4 +268,4 @@ def test_settings_of_a_profile():
                 break
         pair.step()
     assert server is not None
-    assert server.peer_settings.pairs[:4] == ((1, 65_536), (6, 262_144), (7, 100), (0x33, 1))
+    assert server.peer_settings.pairs[:4] == settings

@@ -24,9 +24,14 @@ def reader(window: int = 2048) -> tuple[FrameReader, FakeQuic]:
 def test_frame_reader_in_pieces(step, window):
     frames, quic = reader(window)
     wire = (
-        encode_frame(1, b"head") + encode_frame(0x21, bytes(20)) + encode_frame(0, b"body") + encode_frame(1 << 40, b"x")
-        + encode_frame(0, b"") + encode_frame(1, b"") + encode_frame(7, b"tail" * 30)
-    )  # fmt: skip
+        encode_frame(1, b"head")
+        + encode_frame(0x21, bytes(20))
+        + encode_frame(0, b"body")
+        + encode_frame(1 << 40, b"x")
+        + encode_frame(0, b"")
+        + encode_frame(1, b"")
+        + encode_frame(7, b"tail" * 30)
+    )
     seen: list[object] = []
     body = b""
     for at in range(0, len(wire), step):
@@ -96,7 +101,7 @@ def test_local_settings():
     plain = local_settings(H3Config(grease=False), entropy)
     assert plain == ((1, 4096), (6, 65_536), (7, 16))
     assert local_settings(H3Config(grease=False, enable_connect_protocol=True), entropy)[-1] == (8, 1)
-    chosen = ((7, 5), (1, 9))
+    chosen = ((7, 5), (1, 4096))
     greased = local_settings(H3Config(settings=chosen), entropy)
     assert greased[:2] == chosen
     assert greased[2][0] % 0x1F == 0x21 % 0x1F
@@ -118,6 +123,9 @@ def test_grease_values_are_reserved_and_vary():
         {"qpack_max_table_capacity": -1},
         {"qpack_max_table_capacity": 1 << 30},
         {"qpack_blocked_streams": 1 << 20},
+        {"settings": ((1, 100),)},
+        {"settings": ((7, 17),)},
+        {"settings": ((6, 1 << 20),)},
     ],
 )
 def test_config_is_checked(options):

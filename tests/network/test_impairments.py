@@ -75,9 +75,7 @@ def test_the_same_seed_gives_the_same_datagrams() -> None:
     def sizes() -> list[tuple[int, int, bool]]:
         seen: list[tuple[int, int, bool]] = []
         pair = Pair(5, Link(loss=0.05, jitter=5 * MS), orders=[Order(Action.ECHO, 60_000)])
-        pair.network.filters.append(
-            lambda transit: seen.append((transit.time, len(transit.data), transit.to_server)) is None
-        )
+        pair.network.taps.append(lambda transit: seen.append((transit.time, len(transit.data), transit.to_server)))
         pair.transfer()
         return seen
 

@@ -29,7 +29,9 @@ def test_key_updates_under_loss(by: str) -> None:
     pair = Pair(1, link, orders=[Order(Action.ECHO, 40_000, number) for number in range(12)])
     for count in range(3, 12, 3):
         pair.transfer(count)
-        ends = {"client": [pair.client], "server": [pair.server], "both": [pair.client, pair.server]}[by]
+        ends: list[Application] = [pair.client] if by == "client" else [pair.server]
+        if by == "both":
+            ends.append(pair.client)
         for end in ends:
             end.connection.update_keys()
         pair.poke()

@@ -98,12 +98,11 @@ def test_limits_rise_over_five_hundred_streams(action: Action, limit: int) -> No
     pair = Pair(6, Link(delay=MS), orders=[Order(action, 100, n) for n in range(550)], server_config=config)
     worst = 0
 
-    def watch(_: object) -> bool:
+    def watch(_: object) -> None:
         nonlocal worst
         worst = max(worst, len(pair.client.sides))
-        return True
 
-    pair.network.filters.append(watch)
+    pair.network.taps.append(watch)
     pair.transfer()
     server = pair.server
     pair.run(lambda: len(server.finished) == 550)

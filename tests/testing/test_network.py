@@ -11,6 +11,7 @@ from specter._wire import NEVER
 from specter.testing.network import BurstLoss, Link, Network, Transit
 
 MS = 1_000_000
+CLIENT = ("client", 1)
 CLEAN = Link()
 ALL = Link(
     jitter=3 * MS,
@@ -29,7 +30,7 @@ def deliver(link: Link, count: int = 1000, *, seed: int = 1, size: int = 1000, g
     network = Network(seed, link)
     for index in range(count):
         payload = index.to_bytes(4, "big") + bytes(size - 4)
-        network.send("client", network.server, payload, 2, index * gap)
+        network.send(CLIENT, network.server, payload, 2, index * gap)
     return drain(network)
 
 
@@ -108,18 +109,21 @@ def test_mtu_and_ecn() -> None:
 def test_filters_see_and_drop() -> None:
     network = Network(1)
     network.filters.append(lambda transit: transit.index % 2 == 0)
+    seen: list[Transit] = []
+    network.taps.append(seen.append)
     for index in range(10):
-        network.send("client", network.server, index.to_bytes(4, "big"), 0, 0)
-        network.send(network.server, "client", index.to_bytes(4, "big"), 0, 0)
+        network.send(CLIENT, network.server, index.to_bytes(4, "big"), 0, 0)
+        network.send(network.server, CLIENT, index.to_bytes(4, "big"), 0, 0)
     assert network.up.filtered == network.down.filtered == 5
     assert numbers(drain(network)) == [0, 2, 4, 6, 8] * 2
+    assert len(seen) == 20
 
 
 @pytest.mark.parametrize("field", ["sent", "delivered", "lost", "overflowed", "duplicated", "corrupted", "marked"])
 def test_the_counters_count(field: str) -> None:
     network = Network(3, replace(ALL, queue=5_000))
     for index in range(1000):
-        network.send("client", network.server, bytes(1000), 2, index * MS // 2)
+        network.send(CLIENT, network.server, bytes(1000), 2, index * MS // 2)
     drain(network)
     assert getattr(network.up, field) > 0
     stats = network.up

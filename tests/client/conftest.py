@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+import specter
+from specter.testing.server import Server
+from tests.client.support import MakeClient, StartServer
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """One server for the tests of a file."""
+    with Server() as running:
+        yield running
+
+
+@pytest.fixture
+def start_server() -> Iterator[StartServer]:
+    """Servers of a test's own."""
+    with ExitStack() as stack:
+        yield lambda *args, **options: stack.enter_context(Server(*args, **options))
+
+
+@pytest.fixture
+def make_client() -> Iterator[MakeClient]:
+    """Clients that are closed when the test ends: ``make_client(server, option=...)``."""
+    with ExitStack() as stack:
+
+        def make(server: Server, **options: Any) -> specter.Client:
+            options = {"verify": server.ca_file, "base_url": server.url, **options}
+            return stack.enter_context(specter.Client(**options))
+
+        yield make
+
+
+@pytest.fixture
+def client(server: Server, make_client: MakeClient) -> specter.Client:
+    return make_client(server)

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from specter.errors import ConnectError, ConnectTimeout, NetworkError
+from specter.net.budget import Budget
+from specter.net.resolver import Address, Resolver, interleave, literal, system_lookup
+
+V4, V4B, V4C = ("192.0.2.1", 443), ("192.0.2.2", 443), ("192.0.2.3", 443)
+V6, V6B = ("2001:db8::1", 443, 0, 0), ("2001:db8::2", 443, 0, 0)
+
+
+def never(host: str, port: int) -> Sequence[Address]:
+    raise AssertionError("nobody should ask")
+
+
+@pytest.mark.parametrize(
+    ("addresses", "ordered"),
+    [
+        ([], []),
+        ([V4], [V4]),
+        ([V6, V6B, V4, V4B, V4C], [V6, V4, V6B, V4B, V4C]),
+        ([V4, V4B, V6], [V4, V6, V4B]),
+        ([V4, V4, V6], [V4, V6]),
+    ],
+)
+def test_families_alternate(addresses: list[Address], ordered: list[Address]) -> None:
+    assert interleave(addresses) == ordered
+
+
+def test_addresses_need_no_lookup() -> None:
+    resolver = Resolver(lookup=never)
+    assert resolver.resolve("192.0.2.1", 443, Budget()) == [V4]
+    assert resolver.resolve("2001:db8::1", 443, Budget()) == [V6]
+    assert literal("fe80::1%7", 1) == ("fe80::1", 1, 0, 7)
+    assert literal("example.com", 443) is None
+
+
+def test_an_unknown_zone() -> None:
+    with pytest.raises(ConnectError, match="interface"):
+        literal("fe80::1%nosuchinterface", 443)
+
+
+def test_overrides() -> None:
+    resolver = Resolver(
+        {"a.example": "192.0.2.1", "B.example:8443": ["192.0.2.2", "[2001:db8::2]"], "::1": "192.0.2.3"}, lookup=never
+    )
+    assert resolver.resolve("a.example", 443, Budget()) == [V4]
+    assert resolver.resolve("A.EXAMPLE", 1, Budget()) == [("192.0.2.1", 1)]
+    assert resolver.resolve("b.example", 8443, Budget()) == [("192.0.2.2", 8443), ("2001:db8::2", 8443, 0, 0)]
+    assert resolver.resolve("::1", 443, Budget()) == [V4C]
+    with pytest.raises(AssertionError):
+        never("b.example", 443)
+    with pytest.raises(ValueError, match=r"not to 'b\.example'"):
+        Resolver({"a.example": "b.example"})
+
+
+def test_a_lookup() -> None:
+    asked: list[tuple[str, int]] = []
+
+    def lookup(host: str, port: int) -> list[Address]:
+        asked.append((host, port))
+        return [V4, V4B, V6]
+
+    assert Resolver(lookup=lookup).resolve("a.example", 443, Budget()) == [V4, V6, V4B]
+    assert asked == [("a.example", 443)]
+
+
+def test_the_system_knows_localhost() -> None:
+    addresses = system_lookup("localhost", 443)
+    assert {address[0] for address in addresses} <= {"127.0.0.1", "::1"}
+    assert addresses
+
+
+def test_a_name_that_does_not_exist() -> None:
+    def lookup(host: str, port: int) -> list[Address]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    with pytest.raises(ConnectError, match=r"cannot look up no\.example: Name or service not known"):
+        Resolver(lookup=lookup).resolve("no.example", 443, Budget())
+    with pytest.raises(ConnectError, match="has no address"):
+        Resolver(lookup=lambda host, port: []).resolve("no.example", 443, Budget())
+
+
+def test_a_slow_lookup_ends_in_time() -> None:
+    answer = threading.Event()
+
+    def lookup(host: str, port: int) -> list[Address]:
+        answer.wait(5)
+        return [V4]
+
+    start = time.monotonic()
+    with pytest.raises(ConnectTimeout, match="looking up"):
+        Resolver(lookup=lookup).resolve("slow.example", 443, Budget(connect=0.05))
+    assert time.monotonic() - start < 1
+    answer.set()
+
+
+def test_a_lookup_that_nobody_wants_any_more() -> None:
+    answer = threading.Event()
+
+    def lookup(host: str, port: int) -> list[Address]:
+        answer.wait(5)
+        return [V4]
+
+    def stop() -> None:
+        raise NetworkError("closed")
+
+    with pytest.raises(NetworkError, match="closed"):
+        Resolver(lookup=lookup).resolve("slow.example", 443, Budget(), stop=stop)
+    answer.set()
