@@ -53,7 +53,13 @@ def compiler_options(unix: bool) -> dict[str, list[Any]]:
         compile_args = [f"-fsanitize={sanitize}", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all", "-O1", "-g"]
     macros = [("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")] if flag("SPECTER_LINETRACE") else []
     link_args = [f"-fsanitize={sanitize}"] if sanitize else []
-    return {"extra_compile_args": compile_args, "extra_link_args": link_args, "define_macros": macros}
+    libraries = ["dl"] if sys.platform == "linux" else []  # dlopen is not in older C libraries
+    return {
+        "extra_compile_args": compile_args,
+        "extra_link_args": link_args,
+        "libraries": libraries,
+        "define_macros": macros,
+    }
 
 
 def write_c(modules: list[Extension], options: dict[str, list[Any]]) -> None:

@@ -49,6 +49,11 @@ class ReceiveBatch:
         """Whether another datagram of the largest size might not fit."""
         return len(self._starts) >= self.capacity or len(self.slab) - self._free < _READ_SPACE
 
+    @property
+    def total(self) -> int:
+        """Bytes in all datagrams together."""
+        return sum(self._ends) - sum(self._starts)
+
     def room(self) -> memoryview:
         """Return the free end of the slab; at least 65,536 bytes unless ``full``."""
         return self.view[self._free :]

@@ -117,7 +117,7 @@ class Receiver:
         return index
 
     def _is_ours(self, batch: ReceiveBatch, index: int, start: int, end: int) -> bool:
-        if self.keys is None or start == end or batch.slab[start] & LONG_HEADER:
+        if self.keys is None or start == end or batch.slab[start] & (LONG_HEADER | FIXED_BIT) != FIXED_BIT:
             return False
         cid = bytes(batch.view[start + 1 : start + 1 + self.cid_length])
         if cid not in self.cids or batch.address(index) != self.address:

@@ -25,6 +25,7 @@ __all__ = [
     "decode_packet_number",
     "expand_label",
     "initial_secrets",
+    "libcrypto",
     "retry_integrity_tag",
 ]
 
@@ -113,6 +114,13 @@ def _version(number: int) -> _Version:
         return _VERSIONS[number]
     except KeyError:
         raise ValueError(f"unsupported version 0x{number:08x}") from None
+
+
+def libcrypto() -> str:
+    """Return which library does the AEAD."""
+    from cryptography.hazmat.backends.openssl.backend import backend
+
+    return f"{backend.openssl_version_text()} (cryptography)"
 
 
 # --- key derivation

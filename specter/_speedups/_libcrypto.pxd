@@ -50,7 +50,7 @@ cdef struct Library:
     Cipher chacha20
 
 cdef const Library *library() noexcept
-"""The library in use, NULL when there is none and ``cryptography`` does the work. Tables live as long as the process."""
+"""The library in use, NULL when ``cryptography`` does the work. A table lives as long as the process."""
 
 cdef Context new_context(const Library *evp, Cipher cipher, const unsigned char *key, bint encrypting) except NULL
 """A context with its key set, to be freed with ``EVP_CIPHER_CTX_free``."""

@@ -110,7 +110,11 @@ POLY1305 = tuple(map(bytes.fromhex, (
     "655e5cd55c41f69080575d7999c25a5bfb",
 )))
 # Each is a key, a sample and its mask.
-AES_MASK = tuple(map(bytes.fromhex, ("9f50449e04a0e810283a1e9933adedd2", "d1b1c98dd7689fb8ec11d242b123dc9b", "437b9aec36")))
+AES_MASK = tuple(map(bytes.fromhex, (
+    "9f50449e04a0e810283a1e9933adedd2",
+    "d1b1c98dd7689fb8ec11d242b123dc9b",
+    "437b9aec36",
+)))
 CHACHA_MASK = tuple(map(bytes.fromhex, (
     "25a282b9e82f06f21f488917a4fc8f1b73573685608597d0efcb076b0ab7a7a4",
     "5e5cd55c41f69080575d7999c25a5bfb",

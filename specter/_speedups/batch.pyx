@@ -107,6 +107,14 @@ cdef class ReceiveBatch:
     cdef bint c_full(self) noexcept:
         return self.count >= self.capacity or self.size - self.free < READ_SPACE
 
+    @property
+    def total(self):
+        """Bytes in all datagrams together."""
+        cdef Py_ssize_t index, total = 0
+        for index in range(self.count):
+            total += self.ends[index] - self.starts[index]
+        return total
+
     def room(self):
         """Return the free end of the slab; at least 65,536 bytes unless ``full``."""
         return self.view[self.free :]

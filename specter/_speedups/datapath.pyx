@@ -102,7 +102,7 @@ cdef class Receiver:
         cdef const unsigned char *cid
         cdef bytes known = self.last_cid
         cdef int length = self.cid_length
-        if self._keys is None or start == end or batch.base[start] & LONG_HEADER:
+        if self._keys is None or start == end or batch.base[start] & (LONG_HEADER | FIXED_BIT) != FIXED_BIT:
             return False
         if end - start - 1 < length:
             length = <int>(end - start - 1)

@@ -61,6 +61,15 @@ cdef inline Py_ssize_t put_varint(unsigned char *p, uint64_t value) noexcept nog
     return 8
 
 
+cdef inline bint is_byte_buffer(const Py_buffer *buffer) noexcept:
+    """Whether a memoryview is of bytes that lie side by side, and is indexed by them."""
+    if buffer.ndim != 1 or buffer.itemsize != 1 or buffer.suboffsets != NULL:
+        return False
+    if buffer.strides != NULL and buffer.strides[0] != 1:
+        return False
+    return buffer.format == NULL or (buffer.format[0] == c"B" and buffer.format[1] == 0)
+
+
 # ``pos`` is at the type byte, and behind the frame afterwards; ``data`` is a position in ``p``.
 cdef int parse_stream_frame(
     const unsigned char *p, Py_ssize_t *pos, Py_ssize_t end, uint64_t *stream_id, uint64_t *offset,

@@ -151,19 +151,10 @@ cdef inline bint is_position(object value, Py_ssize_t *position) except -1:
     return True
 
 
-cdef inline bint is_bytes(const Py_buffer *buffer) noexcept:
-    """Whether a memoryview is of bytes that lie side by side, and is indexed by them."""
-    if buffer.ndim != 1 or buffer.itemsize != 1 or buffer.suboffsets != NULL:
-        return False
-    if buffer.strides != NULL and buffer.strides[0] != 1:
-        return False
-    return buffer.format == NULL or (buffer.format[0] == c"B" and buffer.format[1] == 0)
-
-
 cdef bint open_cursor(Cursor *c, object view, object pos, object end) except -1:
     """Point ``c`` at a range of ``view``; False when only the reference can tell what to do with it."""
     cdef const Py_buffer *buffer = view_buffer(view)
-    if not is_bytes(buffer):
+    if not is_byte_buffer(buffer):
         return False
     if end is None:
         c.end = buffer.len
@@ -481,7 +472,7 @@ def parse_padding(view, pos, end):
     """Return where the run of zero bytes at ``pos`` ends. Linear in the run: what follows is not copied."""
     cdef Cursor c
     view = PyMemoryView_FromObject(view)
-    if end is None or not open_cursor(&c, view, pos, end):
+    if not open_fields(&c, view, pos, end, 0):
         return reference.parse_padding(view, pos, end)
     return skip_padding(c.p, c.pos, c.end)
 
@@ -527,8 +518,13 @@ def parse_crypto(view, pos, end, frame_type):
 
 
 cdef bint open_fields(Cursor *c, object view, object pos, object end, object frame_type) except -1:
+    """As ``open_cursor``; ``ValueError`` for a range that does not lie in bytes."""
     cdef uint64_t kind = 0
-    if end is None or not is_varint(frame_type, &kind) or kind > 0x3F or not open_cursor(c, view, pos, end):
+    if end is None or not is_varint(frame_type, &kind) or kind > 0x3F:
+        return False
+    if not open_cursor(c, view, pos, end):
+        if is_byte_buffer(view_buffer(view)):
+            raise ValueError("range outside the buffer")
         return False
     c.frame_type = <int>kind
     return True

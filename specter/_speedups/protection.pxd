@@ -61,7 +61,7 @@ cdef class PacketProtection:
         self, unsigned char *buf, Py_ssize_t start, Py_ssize_t pn_offset, Py_ssize_t pn_length, Py_ssize_t end,
         int64_t pn,
     ) except -1
-    """As ``seal``; packet and room must lie within the buffer, ``pn_length`` be 1 to 4, ``end - pn_offset`` 4 or more."""
+    """As ``seal``: packet and room within the buffer, ``pn_length`` 1 to 4, ``end - pn_offset`` at least 4."""
 
     cdef Keys _select(self, int first, int64_t pn)
     cdef Keys _derive_next(self)

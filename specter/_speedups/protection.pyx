@@ -55,6 +55,7 @@ __all__ = [
     "decode_packet_number",
     "expand_label",
     "initial_secrets",
+    "libcrypto",
     "retry_integrity_tag",
 ]
 
@@ -443,3 +444,10 @@ cdef class PacketProtection:
     def drop_previous(self):
         """Forget the previous key phase (RFC 9001, section 6.5: within three PTOs of the update)."""
         self._previous = None
+
+
+def libcrypto():
+    """Return which library does the AEAD."""
+    from specter._speedups._libcrypto import describe
+
+    return describe()

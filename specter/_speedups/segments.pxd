@@ -218,12 +218,13 @@ cdef inline int open_leaf(Segments *segments, Spot *spot) noexcept nogil:
     leaf = add_leaf(segments, spot.leaf + 1)
     if leaf == NULL:
         return -1
-    if spot.item < LEAF:
-        leaf.count = full.count = LEAF // 2
-        memcpy(leaf.items, full.items + LEAF // 2, LEAF // 2 * sizeof(Segment))
-    if spot.item > full.count or spot.item == LEAF:
-        spot.leaf += 1
-        spot.item -= full.count
+    if spot.item == LEAF and spot.leaf + 2 == segments.leaf_count:
+        spot[0] = Spot(spot.leaf + 1, 0)
+        return 0
+    leaf.count = full.count = LEAF // 2
+    memcpy(leaf.items, full.items + LEAF // 2, LEAF // 2 * sizeof(Segment))
+    if spot.item > LEAF // 2:
+        spot[0] = Spot(spot.leaf + 1, spot.item - LEAF // 2)
     return 0
 
 

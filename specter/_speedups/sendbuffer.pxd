@@ -10,12 +10,12 @@ cdef struct RangeSet:
 
 
 cdef class SendBuffer:
-    cdef public int64_t stream_id
+    cdef readonly int64_t stream_id
     cdef public int64_t limit
-    cdef public int64_t offset_end
-    cdef public int64_t sent_offset
-    cdef public bint finished_writing
-    cdef public bint is_reset
+    cdef readonly int64_t offset_end
+    cdef readonly int64_t sent_offset
+    cdef readonly bint finished_writing
+    cdef readonly bint is_reset
     cdef public int queued           # scratch of the owner
     cdef bint _fin_pending
     cdef bint _fin_acked

@@ -15,6 +15,7 @@ __all__ = ["SendBuffer"]
 
 cdef enum:
     LEAST_CAPACITY = 1 << 11
+    EMPTY_CAPACITY = 1 << 13
     KEPT_CAPACITY = 1 << 16
     LEAST_RANGES = 8
 
@@ -326,7 +327,7 @@ cdef class SendBuffer:
             if pos < 0 or pos > view.len or length > view.len - pos:
                 raise ValueError("range outside the buffer")
             if view.readonly:
-                buffer[pos:pos] = b""  # its words
+                buffer[slice(pos, pos)] = b""  # its words
             self._copy(<unsigned char *> view.buf + pos, offset, length)
         finally:
             PyBuffer_Release(&view)
@@ -375,12 +376,11 @@ cdef class SendBuffer:
 
     cdef void _shrink(self) noexcept:
         cdef int64_t held = self.offset_end - self._base
-        if self._capacity <= KEPT_CAPACITY or held > self._capacity // 8:
-            return
-        if held == 0:
+        if held == 0 and self._capacity > EMPTY_CAPACITY:
             free(self._ring)
             self._ring = NULL
             self._capacity = 0
+        if self._capacity <= KEPT_CAPACITY or held > self._capacity // 8:
             return
         try:
             self._resize(self._capacity // 4)

@@ -201,8 +201,6 @@ cdef class SentPackets:
         cdef Py_ssize_t count = len(ranges)
         cdef Py_ssize_t index = 0
         cdef int64_t newest
-        if count == 0:
-            ranges[0]  # its words
         if count > RANGES_ON_STACK:
             flat = <int64_t *> malloc(2 * count * sizeof(int64_t))
             if flat == NULL:
@@ -215,7 +213,7 @@ cdef class SentPackets:
                 flat[2 * index + 1] = saturated(largest)
                 index += 1
             if index == 0:
-                raise IndexError("no ranges")
+                raise IndexError(f"{type(ranges).__name__} index out of range")
             newest = flat[1]
             self._check_sent(flat, index)
             acked = self._take_acked(self._mark(flat, index), newest)

@@ -300,14 +300,12 @@ cdef class UdpSocket:
             return 1
         self._uncoalesced = 0
         left = size
-        while left > 0 and batch.count < batch.capacity:
+        while left > 0:  # may pass the batch's capacity: what the kernel gave cannot be left for later
             piece = segment if segment < left else left
             batch.c_commit_at(start, piece, ecn, address)
             start += piece
             left -= piece
             count += 1
-        if left > 0:
-            self.dropped += (left + segment - 1) // segment
         return count
 
     cdef int _receive_many(self, ReceiveBatch batch) except -2:

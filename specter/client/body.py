@@ -107,20 +107,20 @@ def make_body(content: ContentTypes | None, data: ParamTypes, json: Any) -> tupl
     Raises:
         ValueError: more than one of them is given.
     """
+    if content is None and data is None and json is None:
+        return None, []
     if sum(argument is not None for argument in (content, data, json)) > 1:
         raise ValueError("give only one of content, data and json")
+    if content is not None:
+        return _described(Body(content), "text/plain; charset=utf-8" if isinstance(content, str) else None)
     if data is not None:
         if not isinstance(data, Mapping | list | tuple):
             raise TypeError("data is a form: a dict or pairs; for bytes, text and files use content")
         return _described(Body(encode_params(data)), "application/x-www-form-urlencoded")
-    if json is not None:
-        from json import dumps
+    from json import dumps
 
-        text = dumps(json, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        return _described(Body(text), "application/json")
-    if content is None:
-        return None, []
-    return _described(Body(content), "text/plain; charset=utf-8" if isinstance(content, str) else None)
+    text = dumps(json, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _described(Body(text), "application/json")
 
 
 def _described(body: Body, kind: str | None) -> tuple[Body, list[tuple[str, str]]]:

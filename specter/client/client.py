@@ -17,7 +17,7 @@ from specter.client.response import Response
 from specter.client.security import CertTypes, Path, Security, VerifyTypes
 from specter.client.sending import exchange
 from specter.client.timeouts import DEFAULT_TIMEOUTS, Timeouts, TimeoutTypes
-from specter.client.url import URL, ParamTypes
+from specter.client.url import URL, ParamTypes, with_params
 from specter.h3.config import H3Config
 from specter.net import clock
 from specter.net.dialing import Dialer
@@ -102,7 +102,7 @@ class Client:
         """Return a request with the client's defaults in it, for ``send``."""
         merged = self.headers.copy()
         merged.update(headers)
-        target = URL(self._merged(url), self._params)
+        target = with_params(self._merged(url), self._params)
         return Request(method, target, params=params, headers=merged, content=content, data=data, json=json)
 
     def _merged(self, url: str | URL) -> str | URL:

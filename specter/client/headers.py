@@ -92,6 +92,8 @@ class Headers(MutableMapping[str, str]):
 
     def update(self, headers: HeaderTypes | None = None) -> None:  # type: ignore[override]
         """Replace the names of ``headers``, all values of each, and add those that are new."""
+        if not headers:
+            return
         new = Headers(headers)
         for name in new:
             if name in self:

@@ -91,7 +91,7 @@ class Pool:
             NetworkError: the client is closed.
         """
         connection = self._connections.get(origin)
-        quiet = connection is not None and not connection.heard_since(clock.now() - QUIET)
+        quiet = connection is not None and connection.quiet_since(clock.now() - QUIET)
         if connection is not None and connection.usable():
             return Lease(connection, True, quiet)
         if connection is not None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from specter.client.body import Body, ContentTypes, make_body
 from specter.client.headers import Headers, HeaderTypes
-from specter.client.url import URL, ParamTypes
+from specter.client.url import URL, ParamTypes, with_params
 
 __all__ = ["Request"]
 
@@ -40,7 +40,7 @@ class Request:
         if not _TOKEN.fullmatch(method):
             raise ValueError(f"{method!r} is not a method")
         self.method = method.upper()
-        self.url = URL(url, params)
+        self.url = with_params(url, params)
         self.headers = Headers(headers)
         self.body: Body | None
         self.body, described = make_body(content, data, json)

@@ -10,8 +10,7 @@ from specter.client.pool import Lease, Pool
 from specter.client.request import Request
 from specter.client.response import Response, Timing
 from specter.client.timeouts import Timeouts
-from specter.errors import Error, NetworkError
-from specter.net.blocking import BlockingConnection
+from specter.errors import Error, NetworkError, Timeout
 from specter.net.budget import Budget
 from specter.net.exchange import HEAD
 from specter.net.transfer import Transfer
@@ -22,6 +21,10 @@ SIGN_OF_LIFE: Final = 1.0
 """Seconds within which a connection that was quiet has to answer with any packet."""
 
 logger = logging.getLogger("specter")
+
+
+class _Silence(NetworkError):
+    """A connection that was quiet before does not answer."""
 
 
 def exchange(pool: Pool, request: Request, timeouts: Timeouts) -> Response:
@@ -36,46 +39,62 @@ def exchange(pool: Pool, request: Request, timeouts: Timeouts) -> Response:
         lease = pool.acquire(request.url.origin, budget)
         timing.reused = lease.reused
         timing.mark("connected")
-        transfer = Transfer(lease.connection, budget)
+        attempt = _Attempt(request, lease, budget)
         try:
-            _send(transfer, request, lease, budget)
-            return _response(transfer, request, lease.connection, timing)
+            return attempt.run(timing)
         except BaseException as error:
-            transfer.close()
-            if last or not isinstance(error, Error) or not _may_repeat(request, transfer, lease):
+            attempt.transfer.close()
+            repeat = not last and attempt.may_repeat(error)
+            if repeat or attempt.silent(error):
+                pool.discard(request.url.origin, lease.connection)
+            if not repeat:
                 raise
             logger.debug("%s %s once more: %s", request.method, request.url, error)
-            pool.discard(request.url.origin, lease.connection)
     raise AssertionError("unreachable")
 
 
-def _send(transfer: Transfer, request: Request, lease: Lease, budget: Budget) -> None:
-    connection = lease.connection
-    doubtful = lease.quiet and request.safe
-    body = request.body
-    transfer.start(request.fields(), None if body is None or body.length == 0 else body.pieces())
-    if doubtful and not transfer.head_within(SIGN_OF_LIFE) and not connection.heard_since(transfer.exchange.sent_at):
-        connection.abandon(f"{connection.host} does not answer on this connection any more")
+class _Attempt:
+    """One way of a request over one connection."""
 
+    __slots__ = ("_lease", "_request", "_signs", "transfer")
 
-def _may_repeat(request: Request, transfer: Transfer, lease: Lease) -> bool:
-    state = transfer.exchange
-    if not request.replayable or state.flags & HEAD:
-        return False
-    dead = lease.connection.closed and state.failure is not None and isinstance(state.failure(), NetworkError)
-    return state.retry_safe or (dead and lease.reused and request.safe)
+    def __init__(self, request: Request, lease: Lease, budget: Budget) -> None:
+        self._request = request
+        self._lease = lease
+        self._signs = lease.connection.signs_of_life
+        self.transfer = Transfer(lease.connection, budget)
 
+    def run(self, timing: Timing) -> Response:
+        request, transfer, connection = self._request, self.transfer, self._lease.connection
+        body = request.body
+        transfer.start(request.fields(), None if body is None or body.length == 0 else body.pieces())
+        if self._lease.quiet and request.safe:
+            self._expect_a_sign()
+        status, fields = transfer.head()
+        timing.mark("headers")
+        return Response(
+            status,
+            headers=Headers.from_wire(fields),
+            request=request,
+            source=transfer,
+            timing=timing,
+            informational=tuple((code, Headers.from_wire(lines)) for code, lines in transfer.exchange.interim),
+            connection=connection.info,
+        )
 
-def _response(transfer: Transfer, request: Request, connection: BlockingConnection, timing: Timing) -> Response:
-    status, fields = transfer.head()
-    timing.mark("headers")
-    interim = transfer.exchange.interim
-    return Response(
-        status,
-        headers=Headers.from_wire(fields),
-        request=request,
-        source=transfer,
-        timing=timing,
-        informational=tuple((code, Headers.from_wire(lines)) for code, lines in interim),
-        connection=connection.info,
-    )
+    def _expect_a_sign(self) -> None:
+        """A server that lost the connection may say nothing at all: do not wait for it until the read timeout."""
+        if not self.transfer.head_within(SIGN_OF_LIFE) and self._lease.connection.signs_of_life == self._signs:
+            raise _Silence(f"{self._lease.connection.host} does not answer on this connection any more")
+
+    def may_repeat(self, error: BaseException) -> bool:
+        """Whether to try once more after ``error``, which came before any part of a response."""
+        request, state = self._request, self.transfer.exchange
+        if not isinstance(error, Error) or not request.replayable or state.flags & HEAD:
+            return False
+        dead = isinstance(error, NetworkError) and self._lease.connection.closed and self._lease.reused
+        return state.retry_safe or isinstance(error, _Silence) or (dead and request.safe)
+
+    def silent(self, error: BaseException) -> bool:
+        """Whether time ran out without a sign of life: the next request should not have to find that out again."""
+        return isinstance(error, Timeout) and self._lease.connection.signs_of_life == self._signs

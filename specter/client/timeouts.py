@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from specter.net.budget import Budget
+from specter.net import clock
+from specter.net.budget import Budget, nanoseconds
 
 __all__ = ["DEFAULT_TIMEOUTS", "TimeoutTypes", "Timeouts"]
 
@@ -42,6 +43,8 @@ class Timeouts:
     write: Seconds
     pool: Seconds
     total: Seconds
+    _limits: tuple[int, int, int, int] = field(repr=False, compare=False)
+    _total: int = field(repr=False, compare=False)
 
     def __init__(
         self,
@@ -60,6 +63,9 @@ class Timeouts:
             if limit is not None and not limit > 0:
                 raise ValueError(f"the {name} timeout must be above 0 seconds, not {limit!r}")
             object.__setattr__(self, name, limit)
+        limits = tuple(nanoseconds(limit) for limit in (self.connect, self.read, self.write, self.pool))
+        object.__setattr__(self, "_limits", limits)
+        object.__setattr__(self, "_total", nanoseconds(self.total))
 
     @classmethod
     def of(cls, value: TimeoutTypes) -> Timeouts:
@@ -68,19 +74,22 @@ class Timeouts:
 
     def start(self) -> Budget:
         """Return a budget whose time runs from now on."""
-        return Budget(connect=self.connect, read=self.read, write=self.write, pool=self.pool, total=self.total)
+        return Budget(self._limits, self._total, clock.now())
 
 
 TimeoutTypes: TypeAlias = Timeouts | float | tuple[Seconds, Seconds, Seconds, Seconds] | None
 
 
+_NAMES: Final = ("connect", "read", "write", "pool", "total")
+
+
 def _spread(timeout: TimeoutTypes) -> dict[str, Seconds]:
     if isinstance(timeout, Timeouts):
-        return {field.name: getattr(timeout, field.name) for field in fields(timeout)}
+        return {name: getattr(timeout, name) for name in _NAMES}
     if isinstance(timeout, tuple):
         if len(timeout) != 4:
             raise ValueError("a tuple of timeouts is (connect, read, write, pool)")
-        return {**dict(zip(("connect", "read", "write", "pool"), timeout, strict=True)), "total": None}
+        return {**dict(zip(_NAMES[:4], timeout, strict=True)), "total": None}
     return {"connect": timeout, "read": timeout, "write": timeout, "pool": timeout, "total": None}
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import quote, quote_plus, urljoin, urlsplit
 
 from specter.errors import InvalidURL, UnsupportedProtocol
 
-__all__ = ["URL", "Origin", "ParamTypes", "encode_params"]
+__all__ = ["URL", "Origin", "ParamTypes", "encode_params", "with_params"]
 
 Primitive: TypeAlias = str | bytes | int | float | bool | None
 ParamTypes: TypeAlias = (
@@ -61,38 +62,14 @@ class URL:
         if isinstance(url, URL):
             for name in self.__slots__:
                 object.__setattr__(self, name, getattr(url, name))
+        elif isinstance(url, str):
+            for name, value in _parse(url).items():
+                object.__setattr__(self, name, value)
         else:
-            self._parse(url)
+            raise TypeError(f"a URL is text, not {type(url).__name__}")
         added = encode_params(params)
         if added:
             object.__setattr__(self, "query", f"{self.query}&{added}" if self.query else added)
-
-    def _parse(self, url: str) -> None:
-        if not isinstance(url, str):
-            raise TypeError(f"a URL is text, not {type(url).__name__}")
-        if len(url) > MAX_LENGTH:
-            raise InvalidURL("the URL is too long")
-        if (found := _UNPRINTABLE.search(url)) is not None:
-            raise InvalidURL(f"the URL has the character {found[0]!r} at position {found.start()}")
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError as error:
-            raise InvalidURL(f"{url[:100]!r}: {error}") from error
-        _check_scheme(url, parts.scheme)
-        if "@" in parts.netloc:
-            raise InvalidURL("the URL holds credentials; send them in an Authorization header")
-        if port == 0:
-            raise InvalidURL("port 0 cannot be connected to")
-        fields = {
-            "host": _host(parts.hostname or "", url),
-            "port": HTTPS_PORT if port is None else port,
-            "path": _quoted(_without_dots(parts.path), _PATH_SAFE) or "/",
-            "query": _quoted(parts.query, _QUERY_SAFE),
-            "fragment": parts.fragment,
-        }
-        for name, value in fields.items():
-            object.__setattr__(self, name, value)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("a URL does not change")
@@ -128,6 +105,41 @@ class URL:
 
     def __hash__(self) -> int:
         return hash(str(self))
+
+
+_cached = lru_cache(maxsize=256)(URL)
+
+
+def with_params(url: str | URL, params: ParamTypes = None) -> URL:
+    """Return ``URL(url, params)``, which need not be a new object."""
+    if params is not None:
+        return URL(url, params)
+    return url if isinstance(url, URL) else _cached(url)
+
+
+def _parse(url: str) -> dict[str, str | int]:
+    """Return the parts of a URL by name."""
+    if len(url) > MAX_LENGTH:
+        raise InvalidURL("the URL is too long")
+    if (found := _UNPRINTABLE.search(url)) is not None:
+        raise InvalidURL(f"the URL has the character {found[0]!r} at position {found.start()}")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise InvalidURL(f"{url[:100]!r}: {error}") from error
+    _check_scheme(url, parts.scheme)
+    if "@" in parts.netloc:
+        raise InvalidURL("the URL holds credentials; send them in an Authorization header")
+    if port == 0:
+        raise InvalidURL("port 0 cannot be connected to")
+    return {
+        "host": _host(parts.hostname or "", url),
+        "port": HTTPS_PORT if port is None else port,
+        "path": _quoted(_without_dots(parts.path), _PATH_SAFE) or "/",
+        "query": _quoted(parts.query, _QUERY_SAFE),
+        "fragment": parts.fragment,
+    }
 
 
 def _check_scheme(url: str, scheme: str) -> None:

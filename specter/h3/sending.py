@@ -96,7 +96,7 @@ class Sending:
         view = memoryview(data).cast("B") if data else memoryview(b"")
         size = len(view)
         self._check_body(size, fin)
-        if not self._writer.flush():
+        if not self._writer.flush() and (size or not fin):
             self._starved = True
             return 0
         accepted = 0

@@ -38,12 +38,12 @@ from specter.quic.events import ConnectionClosed, TokenReceived
 
 __all__ = ["BlockingConnection"]
 
-FRESH: Final = clock.SECOND // 500
-"""A connection looked at this recently (ns) is taken as it was."""
 REFUSALS: Final = 3
 """ICMP refusals in a row that end a connection: a single one may be forged or stale."""
 IDLE_MARGIN: Final = clock.SECOND // 5
 """A connection this near to its idle timeout (ns) gets no new request."""
+CREDIT: Final = 32 << 10
+"""Bytes read after which flow control credit is sent even though the reader has more to read."""
 PAUSE: Final = clock.SECOND
 """After a pause this long (ns) the idle timeout is looked at before what lies in the socket."""
 STEP_ASIDE: Final = 50e-6
@@ -70,6 +70,8 @@ class BlockingConnection:
         """What the sleeping leader's alarm is set to; 0 when it does not sleep."""
         self._asked = 0
         """Counts the threads that wanted the lock while somebody led."""
+        self._unsaid = 0
+        """Bytes read since the peer could last hear of it."""
         self._sleepers: dict[Sleeper, None] = {}
         self._exchanges: dict[int, Exchange] = {}
         self._queue: deque[Exchange] = deque()
@@ -96,12 +98,10 @@ class BlockingConnection:
         return self._channel
 
     def usable(self) -> bool:
-        """Return whether a new request has a chance, after a look at what came in while nobody was reading."""
-        now = clock.now()
-        if not self._leader and now - self._looked_at >= FRESH:
-            with self._lock, self._guard:
-                self._look(now)
-        return self._failure is None and not self._retired
+        """Return whether a new request has a chance; a look at what came in meanwhile is taken when it is opened."""
+        if self._failure is not None or self._retired:
+            return False
+        return bool(self._exchanges) or not self._expired(clock.now())
 
     @property
     def used_at(self) -> int:
@@ -112,26 +112,23 @@ class BlockingConnection:
         """Do what is due while nobody waits here; return when something is due again (ns)."""
         if not self._leader and self._failure is None:
             with self._lock, self._guard:
-                self._look(clock.now())
+                self._work()
         return NEVER if self._failure is not None else self._engine.next_deadline()
-
-    def _look(self, now: int) -> None:
-        if self._failure is not None:
-            return
-        if self._expired(now):
-            self._end(partial(NetworkError, f"the connection to {self.host} was idle for too long"))
-        else:
-            self._work()
-        self._dispose_if_over()
 
     def _expired(self, now: int) -> bool:
         """Whether the idle timeout has passed, or is so near that a packet may come too late (RFC 9000, 10.1.2)."""
         quic = self._quic
-        return not self._exchanges and now + IDLE_MARGIN + 3 * quic.stats.smoothed_rtt >= quic.idle_deadline
+        return now + IDLE_MARGIN + 3 * quic.stats.smoothed_rtt >= quic.idle_deadline
 
-    def heard_since(self, moment: int) -> bool:
-        """Whether anything arrived from the peer after ``moment`` (ns)."""
-        return self._channel.heard_at > moment
+    def quiet_since(self, moment: int) -> bool:
+        """Whether nothing has arrived after ``moment`` (ns)."""
+        return self._channel.heard_at <= moment
+
+    @property
+    def signs_of_life(self) -> int:
+        """Counts what came from the peer, and from nobody else."""
+        stats = self._quic.stats
+        return stats.datagrams_received - stats.packets_dropped
 
     # -- exchanges --------------------------------------------------------------------------------
 
@@ -154,6 +151,8 @@ class BlockingConnection:
     def _try_open(self, exchange: Exchange, fields: Sequence[tuple[bytes, bytes]], fin: bool) -> bool:
         self._ask()
         with self._lock, self._guard:
+            if not self._leader:
+                self._catch_up(clock.now())
             self._require_open(exchange)
             if self._queue and self._queue[0] is not exchange:
                 return self._enqueue(exchange)
@@ -234,7 +233,10 @@ class BlockingConnection:
         if not count:
             exchange.flags &= ~READABLE
         self._deliver()
-        self._flush()
+        self._unsaid += count
+        if not exchange.flags & END and (not count or self._unsaid >= CREDIT):
+            self._unsaid = 0
+            self._flush()
 
     def release(self, exchange: Exchange) -> None:
         """The caller is done with the exchange: what is unfinished of it is cancelled."""
@@ -263,11 +265,6 @@ class BlockingConnection:
             self._retired = True
             self._fail_queue(partial(NetworkError, f"the connection to {self.host} is not used any more"))
             self._close_if_done()
-
-    def abandon(self, message: str) -> None:
-        """Give the connection up: every exchange fails with ``message``."""
-        with self._lock, self._guard:
-            self._shut(partial(NetworkError, message), "")
 
     def disown(self) -> None:
         """In the child of a fork: the connection is the parent's. Say nothing, forget it."""
@@ -343,8 +340,8 @@ class BlockingConnection:
                 with self._lock, self._guard:
                     self._armed = 0
                     self._work()
-                    if exchange.flags & wanted or clock.now() >= deadline:
-                        self._step_down()
+                    if exchange.flags & wanted or self.closed or clock.now() >= deadline:
+                        self._step_down(exchange)
                         return bool(exchange.flags & wanted)
                     timeout = self._arm(deadline)
         finally:
@@ -356,7 +353,7 @@ class BlockingConnection:
     def _decline(self, me: int, exchange: Exchange, wanted: int) -> bool | None:
         if self._leader == me:
             raise LocalProtocolError("a signal handler may not use the connection its thread is waiting on")
-        if self._failure is not None and not self._leader:
+        if self._failure is not None:
             exchange.fail(self._failure, retry_safe=exchange.stream_id < 0)
         return True if exchange.flags & wanted else None
 
@@ -395,7 +392,9 @@ class BlockingConnection:
                 if leaves:  # the lead may have been offered to this thread
                     self._succeed()
 
-    def _step_down(self) -> None:
+    def _step_down(self, exchange: Exchange) -> None:
+        if self._failure is not None:
+            exchange.fail(self._failure, retry_safe=exchange.stream_id < 0)
         self._leader = 0
         self._succeed()
 
@@ -419,23 +418,31 @@ class BlockingConnection:
 
     def _work(self) -> None:
         """Drain the socket, deliver what came, keep the time, send."""
+        if self._failure is None:
+            now = clock.now()
+            self._catch_up(now)
+            self._channel.flush(now)
+            if self._channel.refusals:
+                self._doubt(now)
+            self._dispose_if_over()
+
+    def _catch_up(self, now: int) -> None:
+        """Drain the socket, deliver what came, keep the time."""
         if self._failure is not None:
             return
-        engine, channel = self._engine, self._channel
-        before, now = self._looked_at, clock.now()
+        engine, before = self._engine, self._looked_at
         self._looked_at = now
         if now - before >= PAUSE and self._quic.idle_deadline <= now:
             engine.handle_deadline(now)
             self._deliver()
-        if channel.receive(now):
+        if self._channel.receive(now):
             self._deliver()
         if engine.next_deadline() <= now:
             engine.handle_deadline(now)
             self._deliver()
-        channel.flush(now)
-        if channel.refusals:
-            self._doubt(now)
-        self._dispose_if_over()
+        if self.closed:
+            self._channel.flush(now)
+            self._dispose_if_over()
 
     def _doubt(self, now: int) -> None:
         """The network says that nobody listens: ask again, and believe it the third time."""

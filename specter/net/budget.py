@@ -2,42 +2,51 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import IntEnum
 from typing import Final
 
+from specter._wire import NEVER
 from specter.errors import ConnectTimeout, PoolTimeout, ReadTimeout, Timeout, TotalTimeout, WriteTimeout
 from specter.net import clock
 
-__all__ = ["Budget", "Wait"]
+__all__ = ["Budget", "Wait", "nanoseconds"]
 
 
-class Wait(Enum):
+class Wait(IntEnum):
     """What a thread waits for."""
 
-    CONNECT = "connect"
-    READ = "read"
-    WRITE = "write"
-    POOL = "pool"
+    CONNECT = 0
+    READ = 1
+    WRITE = 2
+    POOL = 3
 
 
-_EXPIRED: Final[dict[Wait, tuple[type[Timeout], str]]] = {
-    Wait.CONNECT: (ConnectTimeout, "the connection was not ready"),
-    Wait.READ: (ReadTimeout, "nothing arrived for this exchange"),
-    Wait.WRITE: (WriteTimeout, "the peer took none of the body"),
-    Wait.POOL: (PoolTimeout, "no stream became free"),
-}
+_EXPIRED: Final[tuple[tuple[type[Timeout], str], ...]] = (
+    (ConnectTimeout, "the connection was not ready"),
+    (ReadTimeout, "nothing arrived for this exchange"),
+    (WriteTimeout, "the peer took none of the body"),
+    (PoolTimeout, "no stream became free"),
+)
 
 
 class Budget:
-    """The time limits of one exchange, in seconds or None, and the moment it started.
+    """The time limits of one exchange and the moment it started, in nanoseconds; NEVER for no limit.
 
-    Each wait has its own limit from its own start; ``total`` limits everything together.
+    ``limits`` are those of the waits in the order of :class:`Wait`, each from the start of the wait; ``total`` limits
+    everything together.
     """
 
     __slots__ = ("_limits", "_total", "_total_at", "started")
 
-    def __init__(
-        self,
+    def __init__(self, limits: tuple[int, int, int, int], total: int, started: int) -> None:
+        self.started = started
+        self._limits = limits
+        self._total = total
+        self._total_at = NEVER if total >= NEVER else started + total
+
+    @classmethod
+    def of(
+        cls,
         *,
         connect: float | None = None,
         read: float | None = None,
@@ -45,24 +54,33 @@ class Budget:
         pool: float | None = None,
         total: float | None = None,
         started: int | None = None,
-    ) -> None:
-        self.started = clock.now() if started is None else started
-        self._limits = {Wait.CONNECT: connect, Wait.READ: read, Wait.WRITE: write, Wait.POOL: pool}
-        self._total = total
-        self._total_at = clock.after(self.started, total)
+    ) -> Budget:
+        """Make a budget from seconds, None for no limit, that starts now."""
+        first, second, third, fourth = (nanoseconds(limit) for limit in (connect, read, write, pool))
+        moment = clock.now() if started is None else started
+        return cls((first, second, third, fourth), nanoseconds(total), moment)
 
     def deadline(self, wait: Wait, now: int) -> int:
         """Return when a wait that starts ``now`` is too long (ns)."""
         limit = self._limits[wait]
-        if limit is None:
+        if limit >= NEVER:
             return self._total_at
-        return min(now + int(limit * clock.SECOND), self._total_at)
+        return min(now + limit, self._total_at)
 
     def expired(self, wait: Wait, detail: str = "") -> Timeout:
         """Return the exception for a ``wait`` whose deadline has passed."""
         suffix = f": {detail}" if detail else ""
-        if self._total is not None and clock.now() >= self._total_at:
-            return TotalTimeout(f"the exchange took longer than {self._total:g} s{suffix}")
+        if clock.now() >= self._total_at:
+            return TotalTimeout(f"the exchange took longer than {self._total / clock.SECOND:g} s{suffix}")
         kind, what = _EXPIRED[wait]
-        limit = self._limits[wait]
-        return kind(f"{what} in {'time' if limit is None else f'{limit:g} s'}{suffix}")
+        return kind(f"{what} in {self._limits[wait] / clock.SECOND:g} s{suffix}")
+
+
+def nanoseconds(seconds: float | None) -> int:
+    """Return a limit in nanoseconds, NEVER for None and for one that is not worth counting."""
+    if seconds is None or seconds >= _FOREVER:
+        return NEVER
+    return int(seconds * clock.SECOND)
+
+
+_FOREVER: Final = 1e9

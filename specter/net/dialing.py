@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -119,9 +120,13 @@ class Handshake:
         return False
 
     def abandon(self, now: int) -> None:
-        self.channel.engine.close(H3ErrorCode.H3_NO_ERROR)
-        self.channel.flush(now)
-        self.channel.close()
+        """Say goodbye if that is possible, which an engine interrupted at work may not be, and close the socket."""
+        try:
+            with contextlib.suppress(Exception):
+                self.channel.engine.close(H3ErrorCode.H3_NO_ERROR)
+                self.channel.flush(now)
+        finally:
+            self.channel.close()
 
 
 def dial(

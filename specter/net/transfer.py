@@ -65,6 +65,8 @@ class Transfer:
         return not blocked
 
     def _drop_body(self) -> None:
+        if self._body is None:
+            return
         body, self._body, self._piece = self._body, None, EMPTY
         close = getattr(body, "close", None)
         if close is not None:
@@ -91,14 +93,14 @@ class Transfer:
     def read(self, limit: int) -> bytes:
         """Return 1 to ``limit`` body bytes, ``b""`` at the end."""
         while True:
-            data = self._connection.read(self.exchange, limit)
+            data = b"" if self.exchange.flags & END else self._connection.read(self.exchange, limit)
             if data or self._at_end():
                 return data
 
     def readinto(self, view: memoryview) -> int:
         """Fill ``view`` as far as bytes are here, with at least one; 0 at the end."""
         while True:
-            count = self._connection.readinto(self.exchange, view)
+            count = 0 if self.exchange.flags & END else self._connection.readinto(self.exchange, view)
             if count or self._at_end():
                 return count
 

@@ -38,9 +38,10 @@ class Waker:
                 os.eventfd_read(self.fd)
 
     def close(self) -> None:
-        fd, self.fd = self.fd, -1
-        if self._pair is not None:
-            for end in self._pair:
+        fd, self.fd = getattr(self, "fd", -1), -1
+        pair = getattr(self, "_pair", None)
+        if pair is not None:
+            for end in pair:
                 end.close()
         elif fd >= 0:
             os.close(fd)

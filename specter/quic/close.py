@@ -8,7 +8,6 @@ from typing import Final
 from specter._frame_types import ConnectionClose
 from specter._wire import NEVER
 
-
 CLOSE_REASON_LIMIT: Final = 512
 """Bytes of a close reason that are sent, and kept from the peer."""
 

@@ -9,6 +9,8 @@ MILLISECOND: Final = 1_000_000
 SECOND: Final = 1_000_000_000
 MINIMUM_DATAGRAM: Final = 1200
 """The smallest datagram size every QUIC path carries (RFC 9000, section 14)."""
+MAX_TOKEN: Final = 900
+"""Bytes of an address validation token that leave room for a handshake in the same Initial packet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """A QUIC connection without input or output: five driver calls, and operations on streams.
 
-The driver moves bytes and time: ``receive``, ``send``, ``next_deadline``, ``handle_deadline``, ``next_event``. Same inputs,
-same entropy and same ``now`` give the same datagrams. ``now`` is integer nanoseconds of a monotonic clock.
+The driver moves bytes and time: ``receive``, ``send``, ``next_deadline``, ``handle_deadline``, ``next_event``. Same
+inputs, same entropy and same ``now`` give the same datagrams. ``now`` is integer nanoseconds of a monotonic clock.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from specter._frame_types import NewToken, StopSending
 from specter._wire import TransportError
 from specter.quic.cids import LocalConnectionIds, RemoteConnectionIds
 from specter.quic.close import CloseState
-from specter.quic.config import QuicConfig
+from specter.quic.config import MAX_TOKEN, QuicConfig
 from specter.quic.core import ConnectionStats, Core
 from specter.quic.delivery import Delivery, UserPing
 from specter.quic.dispatch import Dispatcher
 from specter.quic.errors import UnknownStream
-from specter.quic.events import Event, StreamReadable
+from specter.quic.events import Event
 from specter.quic.handshake import Handshake
 from specter.quic.inbound import Inbound
 from specter.quic.outbound import Outbound
@@ -64,12 +64,12 @@ class Connection:
     ) -> Connection:
         """Start a connection to a server; the first ``send`` gives its ClientHello.
 
-        ``token`` is one from an earlier ``TokenReceived`` of the same server.
+        ``token`` is one from an earlier ``TokenReceived`` of the same server; above ``MAX_TOKEN`` bytes it is not used.
         """
         first_cid = entropy.token(CID_LENGTH)
         original = entropy.token(CID_LENGTH)
         core = _make_core(config, entropy, now, first_cid, original, is_client=True, address=address)
-        core.token = token
+        core.token = token if len(token) <= MAX_TOKEN else b""
         handshake = Handshake(core, lambda params: ClientHandshake(tls, entropy, params), original_dcid=original)
         return cls(core, handshake)
 
@@ -116,22 +116,30 @@ class Connection:
         core = self._core
         core.now = now
         core.stats.datagrams_received += len(batch)
+        core.stats.bytes_received += batch.total
+        if not core.amplification.validated:
+            self._count_for_amplification(batch)
         if not core.closer.open:
             core.closer.packet_arrived()
             return
-        for index in range(len(batch)):
-            start, end = batch.span(index)
-            core.stats.bytes_received += end - start
-            core.amplification.on_received(end - start)
-        dropped = core.stats.packets_dropped
+        processed = core.packets_processed
         try:
             self._inbound.receive(batch, now)
         except TransportError as error:
             failure = error.__cause__ if isinstance(error.__cause__, Exception) else None
+            self._dispatcher.tell_readable()
             core.close(error.code, error.reason, frame_type=error.frame_type, failure=failure)
-        if core.stats.packets_dropped - dropped < len(batch):
+        if core.packets_processed != processed:
             core.idle.packet_received(now, core.pto)
-        self._tell_readable()
+        self._dispatcher.tell_readable()
+
+    def _count_for_amplification(self, batch: batches.ReceiveBatch) -> None:
+        """Count what came from the peer's address; what others send in its name is no reason to answer it."""
+        core = self._core
+        for index in range(len(batch)):
+            if batch.address(index) == core.address:
+                start, end = batch.span(index)
+                core.amplification.on_received(end - start)
 
     def send(self, now: int) -> batches.SendBatch:
         """Return datagrams to send now; call again until it is empty. Valid until the next call of anything here."""
@@ -151,30 +159,6 @@ class Connection:
         """Return the oldest event not returned yet."""
         events = self._core.events
         return events.popleft() if events else None
-
-    def _tell_readable(self) -> None:
-        """Say which streams have news, once each until their reader has emptied them."""
-        core = self._core
-        touched = core.receiver.touched
-        if not touched:
-            return
-        for stream_id in touched:
-            stream = core.streams.by_id.get(stream_id)
-            if stream is None or stream.recv is None:
-                continue
-            if stream.stop_code >= 0:
-                self._drop_unwanted(stream)
-            elif not stream.readable_told:
-                stream.readable_told = True
-                core.emit(StreamReadable(stream_id))
-        touched.clear()
-
-    def _drop_unwanted(self, stream: Stream) -> None:
-        recv = stream.recv
-        if recv is not None:
-            self._core.consume(stream, recv.discard())
-            if recv.finished:
-                self._dispatcher.end_receiving(stream)
 
     # -- streams ------------------------------------------------------------------------------------------
 
@@ -215,7 +199,7 @@ class Connection:
             core.waiting_writers[stream_id] = stream
         elif fin:
             send.finish()
-        if send.has_pending:
+        if send.has_pending or (accepted and send.blocked):
             core.packer.enqueue(send)
         return accepted
 
@@ -291,7 +275,7 @@ class Connection:
         stream.stop_code = error_code
         if stream.recv.final_size < 0:
             self._core.queue(StopSending(stream_id, error_code))
-        self._drop_unwanted(stream)
+        self._dispatcher.drop_unwanted(stream)
 
     # -- the connection -----------------------------------------------------------------------------------
 
@@ -300,7 +284,7 @@ class Connection:
         self._core.close(error_code, reason, application=application)
 
     def ping(self) -> None:
-        """Ask the peer for a sign of life: ``PingAcknowledged``."""
+        """Ask the peer for a sign of life: ``PingAcknowledged``, also when the PING is lost at first."""
         self._core.packer.control.append((b"\x01", UserPing()))
 
     def update_keys(self) -> None:
@@ -308,7 +292,13 @@ class Connection:
         self._core.key_update_wanted = True
 
     def issue_token(self, token: bytes) -> None:
-        """Give the client a token for its next connection (server role; RFC 9000, section 8.1.3)."""
+        """Give the client a token for its next connection (server role; RFC 9000, section 8.1.3).
+
+        Raises:
+            ValueError: it is empty, or longer than the ``MAX_TOKEN`` bytes that fit in any packet of the client.
+        """
+        if not 0 < len(token) <= MAX_TOKEN:
+            raise ValueError(f"a token has 1 to {MAX_TOKEN} bytes, not {len(token)}")
         self._core.queue(NewToken(token))
 
     @property

@@ -83,6 +83,8 @@ class Core:
         self.handshake_confirmed = False
         self.handshake_deadline = now + config.handshake_timeout
         self.terminated = False
+        self.handshake_packets = 0
+        """Initial and Handshake packets that opened and were no duplicates."""
 
     def _open_spaces(self, config: QuicConfig, is_client: bool) -> None:
         initial, handshake, app = (Space(space_id, config) for space_id in SpaceId)
@@ -122,8 +124,15 @@ class Core:
         """The probe timeout of the Application space, without backoff."""
         return self.recovery.rtt.pto_base() + self.recovery.peer_max_ack_delay
 
+    @property
+    def packets_processed(self) -> int:
+        """Packets that opened and were no duplicates, in all spaces."""
+        return self.receiver.packets + self.handshake_packets
+
     def emit(self, event: Event) -> None:
-        self.events.append(event)
+        """Tell the layer above, unless it knows already that the connection is over."""
+        if not self.terminated:
+            self.events.append(event)
 
     def queue(self, frame: Frame) -> None:
         """Send a frame in the next 1-RTT packet and again should it be lost."""
@@ -162,13 +171,14 @@ class Core:
         application: bool = False,
         frame_type: int = 0,
         failure: Exception | None = None,
+        event: ConnectionClosed | None = None,
     ) -> None:
-        """Close from our side: CONNECTION_CLOSE leaves with the next send."""
+        """Close from our side: CONNECTION_CLOSE leaves with the next send. ``event`` tells it in another way."""
         if not self.closer.open:
             return
-        text = reason.encode()[:CLOSE_REASON_LIMIT]
+        text = reason.encode("utf-8", "replace")[:CLOSE_REASON_LIMIT]
         self.closer.close(ConnectionClose(code, frame_type, text, application), self.now, self.pto)
-        self._end(ConnectionClosed(CloseKind.LOCAL, code, reason, application, frame_type, failure))
+        self._end(event or ConnectionClosed(CloseKind.LOCAL, code, reason, application, frame_type, failure))
 
     def drain(self, event: ConnectionClosed) -> None:
         """The peer is gone or going: send nothing more."""
@@ -181,6 +191,6 @@ class Core:
         self._end(event)
 
     def _end(self, event: ConnectionClosed) -> None:
-        if not self.terminated:
-            self.terminated = True
-            self.emit(event)
+        self.emit(event)
+        self.terminated = True
+        self.receiver.keys = None

@@ -24,12 +24,17 @@ from specter.quic.events import PingAcknowledged, StreamFinished
 from specter.quic.space import CRYPTO_STREAM, Space
 from specter.quic.streams import Stream
 
-NEVER_REPEATED = (Ping, PathChallenge, PathResponse, DataBlocked, StreamDataBlocked, StreamsBlocked)
-"""Frames whose content is stale by the time their loss is known."""
+NEVER_REPEATED = (Ping, PathChallenge, PathResponse)
+"""Frames that are worth nothing any more when their loss is known."""
 
 
 class UserPing:
-    """A PING that the caller asked for and wants to hear of."""
+    """A PING that the caller asked for and wants to hear of, once."""
+
+    __slots__ = ("answered",)
+
+    def __init__(self) -> None:
+        self.answered = False
 
 
 class Delivery:
@@ -69,7 +74,8 @@ class Delivery:
                 self._end_send(stream)
         elif isinstance(token, RetireConnectionId):
             self._core.remote_cids.acked(token)
-        elif isinstance(token, UserPing):
+        elif isinstance(token, UserPing) and not token.answered:
+            token.answered = True
             self._core.emit(PingAcknowledged())
 
     def _end_send(self, stream: Stream) -> None:
@@ -114,8 +120,15 @@ class Delivery:
             if isinstance(token, tuple):
                 stream_id, offset, length, fin = token
                 self._range_lost(space, stream_id, offset, offset + length, fin)
-            elif not isinstance(token, (int, UserPing, *NEVER_REPEATED)):
+            elif isinstance(token, UserPing):
+                self._repeat_ping(token)
+            elif not isinstance(token, (int, *NEVER_REPEATED)):
                 self._repeat_frame(token)  # type: ignore[arg-type]
+
+    def _repeat_ping(self, ping: UserPing) -> None:
+        control = self._core.packer.control
+        if not ping.answered and all(waiting is not ping for _, waiting in control):
+            control.append((b"\x01", ping))
 
     def _repeat_frame(self, frame: Frame) -> None:
         """Send a lost control frame again, with today's value where it carries one (RFC 9000, section 13.3)."""
@@ -127,14 +140,27 @@ class Delivery:
             if stream is not None and stream.recv is not None and stream.recv.final_size < 0:
                 core.stream_windows[frame.stream_id] = stream
         elif isinstance(frame, MaxStreams):
-            core.queue(MaxStreams(core.streams.theirs[frame.unidirectional].advertised, frame.unidirectional))
-        elif isinstance(frame, StopSending):
-            stream = core.streams.by_id.get(frame.stream_id)
-            if stream is not None and stream.recv is not None:
-                core.queue(frame)
+            core.streams.theirs[frame.unidirectional].tell_again = True
         elif isinstance(frame, NewConnectionId):
             core.local_cids.lost(frame)
         elif isinstance(frame, RetireConnectionId):
             core.remote_cids.lost(frame)
-        elif all(frame != waiting for _, waiting in core.packer.control):
+        elif self._still_true(frame) and all(frame != waiting for _, waiting in core.packer.control):
             core.queue(frame)
+
+    def _still_true(self, frame: Frame) -> bool:
+        """Whether a frame is worth repeating: one that says we are blocked, only while that limit blocks us."""
+        core = self._core
+        if isinstance(frame, DataBlocked):
+            return core.packer.stalled and core.packer.data_limit == frame.limit
+        if isinstance(frame, StreamDataBlocked):
+            stream = core.streams.by_id.get(frame.stream_id)
+            send = stream.send if stream is not None else None
+            return send is not None and send.blocked and send.limit == frame.limit
+        if isinstance(frame, StreamsBlocked):
+            ours = core.streams.ours[frame.unidirectional]
+            return ours.blocked and ours.maximum == frame.limit
+        if isinstance(frame, StopSending):
+            stream = core.streams.by_id.get(frame.stream_id)
+            return stream is not None and stream.recv is not None
+        return True

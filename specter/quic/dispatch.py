@@ -30,16 +30,20 @@ from specter._frame_types import (
 )
 from specter._wire import TransportError, TransportErrorCode
 from specter.quic import stream_ids
+from specter.quic.close import CLOSE_REASON_LIMIT
 from specter.quic.core import Core
 from specter.quic.delivery import Delivery
 from specter.quic.events import (
     CloseKind,
     ConnectionClosed,
-    StopSending as StopSendingEvent,
     StreamOpened,
+    StreamReadable,
     StreamReset,
     StreamsAvailable,
     TokenReceived,
+)
+from specter.quic.events import (
+    StopSending as StopSendingEvent,
 )
 from specter.quic.handshake import Handshake
 from specter.quic.space import Space, SpaceId
@@ -115,6 +119,7 @@ class Dispatcher:
         core = self._core
         start, end = batch.span(index)
         if core.remote_cids.is_stateless_reset(batch.slab, start, end):
+            self.tell_readable()
             core.drain(ConnectionClosed(CloseKind.RESET, 0, "the peer no longer knows this connection"))
             return
         core.stats.packets_dropped += 1
@@ -154,7 +159,8 @@ class Dispatcher:
         self._handshake.confirm()
 
     def _connection_close(self, frame: ConnectionClose, now: int) -> None:
-        reason = bytes(frame.reason[:512]).decode("utf-8", "replace")
+        reason = bytes(frame.reason[:CLOSE_REASON_LIMIT]).decode("utf-8", "replace")
+        self.tell_readable()
         self._core.drain(
             ConnectionClosed(CloseKind.REMOTE, frame.error_code, reason, frame.application, frame.frame_type)
         )
@@ -206,6 +212,31 @@ class Dispatcher:
         """Let the burst path deliver into a new stream."""
         if stream.recv is not None:
             self._core.receiver.streams[stream.id] = stream.recv
+
+    def tell_readable(self) -> None:
+        """Say which streams have news, once each until their reader has emptied them."""
+        core = self._core
+        touched = core.receiver.touched
+        if not touched:
+            return
+        for stream_id in touched:
+            stream = core.streams.by_id.get(stream_id)
+            if stream is None or stream.recv is None:
+                continue
+            if stream.stop_code >= 0:
+                self.drop_unwanted(stream)
+            elif not stream.readable_told:
+                stream.readable_told = True
+                core.emit(StreamReadable(stream_id))
+        touched.clear()
+
+    def drop_unwanted(self, stream: Stream) -> None:
+        """Drop what came for a reader that gave up."""
+        recv = stream.recv
+        if recv is not None:
+            self._core.consume(stream, recv.discard())
+            if recv.finished:
+                self.end_receiving(stream)
 
     def end_receiving(self, stream: Stream) -> None:
         """The receiving half is over: forget its buffer."""

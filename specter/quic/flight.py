@@ -1,4 +1,4 @@
-"""Initial and Handshake packets: drafted one by one, coalesced into datagrams, padded, sealed (RFC 9000, section 12.2)."""
+"""Initial and Handshake packets: drafted, coalesced into datagrams, padded, sealed (RFC 9000, section 12.2)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Final
 
 from specter._backend import frames, protection
 from specter._frame_types import ConnectionClose, Ping
+from specter._wire import TransportErrorCode
 from specter.quic.config import MINIMUM_DATAGRAM
 from specter.quic.core import Core
 from specter.quic.packet import PacketType, encode_long_header, packet_number_length, patch_length
@@ -15,6 +16,10 @@ from specter.quic.space import CRYPTO_STREAM, Space, SpaceId
 PING: Final = b"\x01"
 CRYPTO_OVERHEAD: Final = 1 + 4 + 2
 """Bytes a CRYPTO frame needs before its data, at most (offsets stay far below 2^30)."""
+SHORT_OVERHEAD: Final = 1 + 20 + 4 + protection.TAG_SIZE
+"""Bytes a 1-RTT packet needs around its frames, at most."""
+HANDSHAKE_REASON_LIMIT: Final = 256
+"""Bytes of a close reason in Initial and Handshake packets, which share one datagram."""
 
 _TYPES = {SpaceId.INITIAL: PacketType.INITIAL, SpaceId.HANDSHAKE: PacketType.HANDSHAKE}
 
@@ -71,15 +76,18 @@ class Flight:
             initial.pad(minimum - total)
         end = self._seal_all(drafts, start, now)
         if joins:
-            end = self._join(now, end, start, size, minimum)
+            end = self._join(now, end, start + size, start + minimum if minimum else 0)
         core.batch.commit(end, core.address, 0)
         return end - start
 
-    def _join(self, now: int, end: int, start: int, size: int, minimum: int) -> int:
-        """Put a 1-RTT packet behind the handshake packets of the same datagram."""
+    def _join(self, now: int, start: int, limit: int, pad_to: int) -> int:
+        """Put a 1-RTT packet behind the handshake packets of a datagram, padded to ``pad_to``; return its end."""
         core = self._core
         before = core.app.sent.bytes_in_flight
-        end = core.packer.packet(now, end, start + size, start + minimum)
+        end = core.packer.packet(now, start, limit, pad_to)
+        if end < pad_to:  # what waits cannot leave now, but an Initial packet needs its padding
+            core.queue(Ping())
+            end = core.packer.packet(now, start, limit, pad_to)
         added = core.app.sent.bytes_in_flight - before
         core.recovery.on_sent(SpaceId.APPLICATION, now, added, added > 0, added > 0)
         return end
@@ -162,34 +170,53 @@ class Flight:
 
     # -- CONNECTION_CLOSE -------------------------------------------------------------------------------
 
-    def close(self, frame: ConnectionClose, now: int) -> None:
+    def close(self, frame: ConnectionClose, now: int, size: int) -> None:
         """Build the datagram that closes the connection, in every space the peer may be able to read."""
         core = self._core
+        core.packer.clear()
+        core.app.acks.sent(now)  # no ACK may take the room of the frame
+        drafts = self._close_drafts(frame, size)
+        encoded = frames.encode(frame)
+        total = sum(draft.size for draft in drafts)
+        joins = self._may_join_close() and size - total >= len(encoded) + SHORT_OVERHEAD
+        minimum = MINIMUM_DATAGRAM if drafts and drafts[0].space.id is SpaceId.INITIAL else 0
+        if minimum and not joins:
+            drafts[0].pad(minimum - total)
         start = pos = core.batch.begin()
-        drafts = []
-        for space in core.spaces[: SpaceId.APPLICATION]:
-            if space.can_send and (not core.handshake_confirmed):
-                draft = self._start(space)
-                draft.payload += frames.encode(_handshake_form(frame))
-                draft.pad(4 - draft.number_length - len(draft.payload))
-                drafts.append(draft)
-        app = core.packer.keys is not None and (core.is_client or core.handshake_complete)
-        if drafts and drafts[0].space.id is SpaceId.INITIAL:
-            extra = 64 + len(frame.reason) if app else 0
-            drafts[0].pad(MINIMUM_DATAGRAM - sum(draft.size for draft in drafts) - extra)
         for draft in drafts:
             pos = self._seal(draft, pos, now)
-        if app:
-            core.packer.clear()
-            core.packer.control.append((frames.encode(frame), frame))
-            minimum = MINIMUM_DATAGRAM if drafts and drafts[0].space.id is SpaceId.INITIAL else 0
-            pos = core.packer.packet(now, pos, start + core.datagram_size, start + minimum)
+        if joins:
+            core.packer.control.append((encoded, frame))
+            pos = core.packer.packet(now, pos, start + size, start + minimum if minimum else 0)
         if pos > start:
             core.batch.commit(pos, core.address, 0)
 
+    def _close_drafts(self, frame: ConnectionClose, size: int) -> list[Draft]:
+        core = self._core
+        drafts: list[Draft] = []
+        if core.handshake_confirmed:
+            return drafts
+        payload = frames.encode(_handshake_form(frame))
+        for space in core.spaces[: SpaceId.APPLICATION]:
+            if not space.can_send:
+                continue
+            draft = self._start(space)
+            draft.payload += payload
+            draft.pad(4 - draft.number_length - len(draft.payload))
+            size -= draft.size
+            if size >= 0:
+                drafts.append(draft)
+        return drafts
+
+    def _may_join_close(self) -> bool:
+        """Whether the peer may have 1-RTT keys by now (RFC 9000, section 10.2.3)."""
+        core = self._core
+        return core.packer.keys is not None and (core.is_client or core.handshake_complete)
+
 
 def _handshake_form(frame: ConnectionClose) -> ConnectionClose:
-    """Hide an application's close before the handshake is done (RFC 9000, section 10.2.3)."""
-    if not frame.application:
-        return frame
-    return ConnectionClose(0x0C, 0, b"", False)
+    """Shorten a close, and hide an application's, before the handshake is done (RFC 9000, section 10.2.3)."""
+    if frame.application:
+        return ConnectionClose(TransportErrorCode.APPLICATION_ERROR, 0, b"", False)
+    reason = bytes(frame.reason[:HANDSHAKE_REASON_LIMIT])
+    return ConnectionClose(frame.error_code, frame.frame_type, reason, False)

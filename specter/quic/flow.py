@@ -30,6 +30,10 @@ class ReceiveWindow:
         """Whether at least half of the window was consumed since the limit last moved."""
         return self.limit - self.consumed <= self.window // 2
 
+    def limit_to_tell(self, now: int, round_trip: int) -> int:
+        """Return the limit to send: a new one if that is due, else the present one again, its frame being lost."""
+        return self.advance(now, round_trip) if self.due else self.limit
+
     def advance(self, now: int, round_trip: int) -> int:
         """Move the limit on, growing the window when it held the peer back; return the new limit."""
         if now - self._last_update < 2 * round_trip:

@@ -1,8 +1,9 @@
-"""Drives TLS over the CRYPTO streams: keys, transport parameters, Retry and Version Negotiation (RFC 9001, section 4)."""
+"""Drives TLS over CRYPTO streams: keys, transport parameters, Retry and Version Negotiation (RFC 9001, section 4)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+
 from specter._backend import protection
 from specter._frame_types import HandshakeDone
 from specter._wire import NEVER, TransportError, TransportErrorCode

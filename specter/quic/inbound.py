@@ -12,6 +12,7 @@ from specter._backend import datapath, frames, protection
 from specter._frame_types import Ack, ConnectionClose, Crypto, Frame, Padding, Ping
 from specter._wire import TransportError, TransportErrorCode
 from specter.quic import packet
+from specter.quic.config import MINIMUM_DATAGRAM
 from specter.quic.core import Core
 from specter.quic.dispatch import Dispatcher
 from specter.quic.events import CloseKind, ConnectionClosed
@@ -19,6 +20,7 @@ from specter.quic.handshake import Handshake
 from specter.quic.packet import Header, PacketError, PacketType
 from specter.quic.space import Space, SpaceId
 
+LONG_FORM: Final = 0x80
 LONG_RESERVED_BITS: Final = 0x0C
 DEFERRED_LIMIT: Final = 10
 """Packets kept that arrived before their keys."""
@@ -39,7 +41,8 @@ class Inbound:
         self._receiver = receiver
         self._deferred: list[tuple[bytes, int]] = []
         self._replay: batches.ReceiveBatch | None = None
-        self._scid_known = not core.is_client
+        self._peer_scid = None if core.is_client else core.remote_cids.current
+        """The id by which the peer calls itself in the handshake, once it is known (RFC 9000, section 7.2)."""
 
     def receive(self, batch: batches.ReceiveBatch, now: int) -> None:
         """Process a batch.
@@ -80,6 +83,9 @@ class Inbound:
             elif header.dcid != first_dcid:
                 core.stats.packets_dropped += 1
                 continue
+            if header.type is PacketType.INITIAL and not core.is_client and end - start < MINIMUM_DATAGRAM:
+                core.stats.packets_dropped += 1
+                continue
             self._packet(batch, index, header, now)
             if not core.closer.open:
                 return
@@ -87,6 +93,7 @@ class Inbound:
     def _unreadable(self, batch: batches.ReceiveBatch, start: int, end: int, *, whole: bool) -> None:
         core = self._core
         if whole and core.remote_cids.is_stateless_reset(batch.slab, start, end):
+            self._dispatcher.tell_readable()
             core.drain(ConnectionClosed(CloseKind.RESET, 0, "the peer no longer knows this connection"))
         else:
             core.stats.packets_dropped += 1
@@ -147,6 +154,7 @@ class Inbound:
         self._handshake.processed_packet = True
         self._learn_peer(header, space)
         if not space.acks.is_duplicate(number):
+            core.handshake_packets += 1
             eliciting = self._digest(space, batch.view, start, end, now)
             if not space.discarded:
                 space.acks.record(number, now, eliciting, batch.ecn(index))
@@ -160,12 +168,12 @@ class Inbound:
                 return False
         elif header.dcid not in core.local_cids.active and header.dcid != core.original_dcid:
             return False
-        return not self._scid_known or header.scid == core.remote_cids.current
+        return self._peer_scid is None or header.scid == self._peer_scid
 
     def _learn_peer(self, header: Header, space: Space) -> None:
         core = self._core
-        if not self._scid_known:
-            self._scid_known = True
+        if self._peer_scid is None:
+            self._peer_scid = header.scid
             core.remote_cids.set_initial_scid(header.scid)
             core.packer.dcid = header.scid
         if not core.is_client and space.id is SpaceId.HANDSHAKE:
@@ -204,20 +212,20 @@ class Inbound:
         return True
 
     def _replay_deferred(self, now: int) -> None:
-        """Process deferred packets, once the keys of any of them may have come."""
+        """Process deferred packets whose keys came; these may bring the keys of others."""
         core = self._core
-        if not self._deferred or not core.closer.open or not self._keys_came():
-            return
-        if self._replay is None:
-            self._replay = batches.ReceiveBatch(DEFERRED_LIMIT)
-        deferred, self._deferred = self._deferred, []
-        self._replay.clear()
-        for data, ecn in deferred:
-            self._replay.append(data, core.address, ecn)
-        for index in range(len(deferred)):
-            start, end = self._replay.span(index)
-            self._datagram(self._replay, index, start, end, now)
+        while self._deferred and core.closer.open and any(map(self._has_keys, self._deferred)):
+            if self._replay is None:
+                self._replay = batches.ReceiveBatch(DEFERRED_LIMIT)
+            deferred, self._deferred = self._deferred, []
+            self._replay.clear()
+            for data, ecn in deferred:
+                self._replay.append(data, core.address, ecn)
+            for index in range(len(deferred)):
+                if core.closer.open:
+                    start, end = self._replay.span(index)
+                    self._datagram(self._replay, index, start, end, now)
 
-    def _keys_came(self) -> bool:
-        space_id = SpaceId.HANDSHAKE if self._deferred[0][0][0] & 0x80 else SpaceId.APPLICATION
-        return self._core.spaces[space_id].opener is not None or self._core.spaces[space_id].discarded
+    def _has_keys(self, deferred: tuple[bytes, int]) -> bool:
+        space = self._core.spaces[SpaceId.HANDSHAKE if deferred[0][0] & LONG_FORM else SpaceId.APPLICATION]
+        return space.opener is not None or space.discarded

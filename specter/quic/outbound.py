@@ -15,7 +15,7 @@ from specter._frame_types import (
     StreamDataBlocked,
     StreamsBlocked,
 )
-from specter._wire import TransportErrorCode
+from specter._wire import NEVER, TransportErrorCode
 from specter.quic.config import MINIMUM_DATAGRAM
 from specter.quic.core import Core
 from specter.quic.delivery import Delivery
@@ -26,7 +26,8 @@ from specter.quic.space import SpaceId
 KEY_UPDATE_MARGIN: Final = 1024
 """Packets before the confidentiality limit at which keys are updated."""
 CONTROL_LIMIT: Final = 256
-"""Control frames that may wait; what the peer makes us say beyond it waits in its own state."""
+"""Control frames that wait before limits and connection ids stay where they are, each once."""
+PING: Final = Ping()
 
 
 class Outbound:
@@ -43,15 +44,22 @@ class Outbound:
         core = self._core
         if core.closer.open:
             self._send_open(now)
-        elif core.closer.send_due and core.closer.frame is not None:
-            core.closer.send_due = False
-            if core.amplification.allowance >= MINIMUM_DATAGRAM:
-                self._flight.close(core.closer.frame, now)
+        else:
+            self._send_close(now)
         batch = core.batch.deliver()
         if len(batch):
             self._account(batch)
         core.recovery.amplification_limited = core.amplification.allowance < MINIMUM_DATAGRAM
         return batch
+
+    def _send_close(self, now: int) -> None:
+        """Send CONNECTION_CLOSE when it is due, and nothing else any more: not even ACKs sealed before."""
+        core = self._core
+        core.batch.clear()
+        if core.closer.send_due and core.closer.frame is not None:
+            core.closer.send_due = False
+            if core.amplification.allowance >= MINIMUM_DATAGRAM:
+                self._flight.close(core.closer.frame, now, min(core.datagram_size, core.amplification.allowance))
 
     def _account(self, batch: batches.SendBatch) -> None:
         core = self._core
@@ -100,26 +108,32 @@ class Outbound:
     def _send_app(self, now: int, budget: int) -> None:
         core, app = self._core, self._core.app
         size = core.datagram_size
-        if app.probes > 0:
-            budget = max(budget, app.probes * size)
-            if not core.packer.has_work(0):
-                core.packer.control.append((frames.encode(Ping()), Ping()))
-            app.probes = 0
+        probes, app.probes = app.probes, 0
+        budget = min(max(budget, probes * size), core.amplification.allowance)
         self._plan_skip()
-        if core.validator.has_pending and budget >= size:
+        if core.validator.has_pending and budget >= size and not core.batch.full:
             budget -= self._answer_challenges(now, size)
-        used = core.packer.fill(now, budget, size) if budget >= size else 0
-        if used:
-            core.recovery.on_sent(SpaceId.APPLICATION, now, used, True, True)
-            core.idle.packet_sent(now, core.pto)
+        used = self._fill(now, budget, size)
+        if probes and not used:
+            core.queue(PING)
+            used = self._fill(now, budget, size)
+        if (core.packer.blocked or core.packer.stalled) and self._tell_blocked():
+            used += self._fill(now, budget - used, size)
         if budget - used < size and core.packer.has_work(0):
             core.recovery.on_blocked(now)
         if app.acks.due(now) and core.amplification.allowance > 0:
             core.packer.ack(now)
         if core.waiting_writers:
             self._wake_writers()
-        if core.packer.blocked or core.packer.stalled:
-            self._tell_blocked()
+
+    def _fill(self, now: int, budget: int, size: int) -> int:
+        """Send 1-RTT packets within ``budget``; return what of it they used."""
+        core = self._core
+        used = core.packer.fill(now, budget, size) if budget >= size else 0
+        if used:
+            core.recovery.on_sent(SpaceId.APPLICATION, now, used, True, True)
+            core.idle.packet_sent(now, core.pto)
+        return used
 
     def _answer_challenges(self, now: int, size: int) -> int:
         """Send path challenges and responses in a datagram of full size (RFC 9000, section 8.2); return its size."""
@@ -132,6 +146,7 @@ class Outbound:
         end = core.packer.packet(now, start, start + size, start + size)
         core.batch.commit(end, core.address, 0)
         core.recovery.on_sent(SpaceId.APPLICATION, now, end - start, True, True)
+        core.idle.packet_sent(now, core.pto)
         return end - start
 
     def _plan_skip(self) -> None:
@@ -150,24 +165,36 @@ class Outbound:
                 stream.writer_waits = False
                 core.emit(StreamWritable(stream.id))
 
-    def _tell_blocked(self) -> None:
-        """Say once per limit that it holds us back (RFC 9000, section 4.1)."""
+    def _tell_blocked(self) -> bool:
+        """Say once per limit that it holds us back (RFC 9000, section 4.1); return whether there was one to name."""
         core = self._core
+        waiting = len(core.packer.control)
         for buffer in core.packer.blocked:
-            if buffer.blocked:
+            stream = core.streams.by_id.get(buffer.stream_id)
+            if stream is not None and buffer.blocked and stream.blocked_told != buffer.limit:
+                stream.blocked_told = buffer.limit
                 core.queue(StreamDataBlocked(buffer.stream_id, buffer.limit))
         core.packer.blocked.clear()
         if core.packer.stalled and core.packer.data_limit != self._data_blocked_at:
             self._data_blocked_at = core.packer.data_limit
             core.queue(DataBlocked(core.packer.data_limit))
+        return len(core.packer.control) > waiting
 
     # -- control frames that are due ------------------------------------------------------------------------
 
     def _queue_due(self, now: int) -> None:
+        """Queue the frames that are due, as long as those before them get away."""
+        core = self._core
+        if len(core.packer.control) < CONTROL_LIMIT:
+            self._queue_limits(now)
+            self._queue_ids()
+        self._update_keys(now)
+
+    def _queue_limits(self, now: int) -> None:
         core = self._core
         if core.window_due:
             core.window_due = False
-            core.receiver.data_limit = core.window.advance(now, core.recovery.rtt.smoothed)
+            core.receiver.data_limit = core.window.limit_to_tell(now, core.recovery.rtt.smoothed)
             core.queue(MaxData(core.receiver.data_limit))
         if core.stream_windows:
             self._queue_stream_windows(now)
@@ -178,15 +205,12 @@ class Outbound:
             if ours.blocked and ours.blocked_told != ours.maximum:
                 ours.blocked_told = ours.maximum
                 core.queue(StreamsBlocked(ours.maximum, unidirectional))
-        if len(core.packer.control) < CONTROL_LIMIT:
-            self._queue_ids()
-        self._update_keys(now)
 
     def _queue_stream_windows(self, now: int) -> None:
         core = self._core
         for stream in core.stream_windows.values():
             if stream.recv is not None and stream.window is not None:
-                stream.recv.limit = stream.window.advance(now, core.recovery.rtt.smoothed)
+                stream.recv.limit = stream.window.limit_to_tell(now, core.recovery.rtt.smoothed)
                 core.queue(MaxStreamData(stream.id, stream.recv.limit))
         core.stream_windows.clear()
 
@@ -209,11 +233,14 @@ class Outbound:
         near = keys.sealed >= keys.confidentiality_limit - KEY_UPDATE_MARGIN
         if not near and not core.key_update_wanted:
             return
-        if core.handshake_confirmed and core.app.sent.largest_acked >= core.phase_first_number:
+        confirmed = core.app.sent.largest_acked >= core.phase_first_number
+        settled = near or core.previous_keys_until == NEVER
+        if core.handshake_confirmed and confirmed and settled:
             keys.update()
             core.phase_first_number = core.app.sent.next_pn
             core.key_update_wanted = False
         elif keys.sealed >= keys.confidentiality_limit:
             core.close(TransportErrorCode.AEAD_LIMIT_REACHED, "too many packets under one key")
-        elif core.handshake_confirmed and not core.app.sent.ack_eliciting_in_flight and not core.packer.has_work(0):
-            core.queue(Ping())
+        elif core.handshake_confirmed and not confirmed:
+            if not core.app.sent.ack_eliciting_in_flight and not core.packer.has_work(0):
+                core.queue(PING)

@@ -21,6 +21,7 @@ class Stream:
     """Both halves of one stream; a half that does not exist, or is finished, is None."""
 
     __slots__ = (
+        "blocked_told",
         "id",
         "peer_opened",
         "readable_told",
@@ -29,7 +30,6 @@ class Stream:
         "send",
         "stop_code",
         "window",
-        "window_due",
         "writer_waits",
     )
 
@@ -39,7 +39,8 @@ class Stream:
         self.recv: reassembly.RecvBuffer | None = None
         self.send: sendbuffer.SendBuffer | None = None
         self.window: ReceiveWindow | None = None
-        self.window_due = False
+        self.blocked_told = -1
+        """The limit that our last STREAM_DATA_BLOCKED named."""
         self.readable_told = False
         self.writer_waits = False
         self.reset_code = -1
@@ -63,21 +64,26 @@ class OpenLimit:
 class AcceptLimit:
     """How many streams of one type the peer may open; finished ones make room for new ones."""
 
-    __slots__ = ("advertised", "concurrent", "finished", "opened")
+    __slots__ = ("advertised", "concurrent", "finished", "opened", "tell_again")
 
     def __init__(self, concurrent: int) -> None:
         self.concurrent = concurrent
         self.advertised = concurrent
         self.opened = 0
         self.finished = 0
+        self.tell_again = False
+        """Whether the frame with the limit was lost."""
 
     @property
     def due(self) -> bool:
-        """Whether enough streams finished that the peer should hear of a new limit."""
+        """Whether enough streams finished that the peer should hear of a new limit, or it has not heard of the last."""
+        if self.tell_again:
+            return True
         grown = self.finished + self.concurrent - self.advertised
         return grown > 0 and grown * 2 >= self.concurrent
 
     def advance(self) -> int:
+        self.tell_again = False
         self.advertised = min(self.finished + self.concurrent, MAX_STREAMS)
         return self.advertised
 
@@ -99,8 +105,8 @@ class StreamTable:
     def apply_peer_parameters(self, peer: TransportParameters) -> None:
         """Take the peer's initial limits."""
         self._peer = peer
-        self.ours[False].maximum = max(self.ours[False].maximum, peer.initial_max_streams_bidi)
-        self.ours[True].maximum = max(self.ours[True].maximum, peer.initial_max_streams_uni)
+        self.raise_open_limit(False, peer.initial_max_streams_bidi)
+        self.raise_open_limit(True, peer.initial_max_streams_uni)
 
     def can_open(self, unidirectional: bool) -> bool:
         limit = self.ours[unidirectional]
@@ -121,7 +127,8 @@ class StreamTable:
         stream_id = first_stream_id(by_client=self._is_client, unidirectional=unidirectional) + 4 * limit.opened
         limit.opened += 1
         stream = Stream(stream_id, peer_opened=False)
-        window = self._peer.initial_max_stream_data_uni if unidirectional else self._peer.initial_max_stream_data_bidi_remote
+        peer = self._peer
+        window = peer.initial_max_stream_data_uni if unidirectional else peer.initial_max_stream_data_bidi_remote
         stream.send = sendbuffer.SendBuffer(stream_id, window)
         if not unidirectional:
             self._add_recv(stream, now)

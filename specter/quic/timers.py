@@ -33,7 +33,7 @@ class Timers:
             core.handshake_deadline,
             core.previous_keys_until,
             core.validator.deadline,
-            core.idle.keep_alive_deadline(core.config.keep_alive),
+            self._keep_alive_deadline(),
         )
         if core.packer.has_work(0) or any(space.wants_to_send for space in core.spaces[:2]):
             deadline = min(deadline, core.recovery.pacing_deadline(core.now))
@@ -57,17 +57,19 @@ class Timers:
             if core.app.opener is not None:
                 core.app.opener.drop_previous()
         core.validator.handle_deadline(now)
-        if now >= core.idle.keep_alive_deadline(core.config.keep_alive) and core.handshake_complete:
+        if now >= self._keep_alive_deadline():
             self._keep_alive(now)
+
+    def _keep_alive_deadline(self) -> int:
+        core = self._core
+        return core.idle.keep_alive_deadline(core.config.keep_alive) if core.handshake_complete else NEVER
 
     def _give_up(self) -> None:
         """End a handshake that takes too long, telling the peer if it can hear us."""
         core = self._core
         core.handshake_deadline = NEVER
         event = ConnectionClosed(CloseKind.TIMEOUT, 0, "the handshake did not finish in time")
-        core.emit(event)
-        core.terminated = True
-        core.close(0, event.reason)
+        core.close(0, event.reason, event=event)
 
     def _keep_alive(self, now: int) -> None:
         core = self._core

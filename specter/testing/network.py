@@ -19,11 +19,15 @@ CE: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class BurstLoss:
-    """Gilbert's model: chances per datagram to enter and leave the bad state, and of loss while in it."""
+    """Gilbert's model: chances per datagram to enter and leave the bad state, and of loss while in it.
+
+    However few datagrams there are to leave it, the bad state is over after ``longest`` nanoseconds.
+    """
 
     enter: float
     leave: float
     loss: float = 1.0
+    longest: int = 1_000 * MILLISECOND
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,14 +105,14 @@ class _Channel:
         self.link = link
         self.stats = LinkStats()
         self._chance = chance
-        self._bad = False
+        self._bad_until = 0
         self._free_at = 0
         self._last_arrival = 0
 
     def pass_through(self, data: bytes, ecn: int, now: int) -> list[tuple[int, bytes, int]]:
         """Return (arrival time, data, ECN) for what comes out; nothing, one or two datagrams."""
         departure = self._depart(len(data), now)
-        if departure is None or self._is_lost():
+        if departure is None or self._is_lost(now):
             return []
         copies = 1 + self._happens(self.link.duplicate)
         self.stats.duplicated += copies - 1
@@ -130,12 +134,15 @@ class _Channel:
         self._free_at = start + size * 8_000_000_000 // link.bandwidth
         return self._free_at
 
-    def _is_lost(self) -> bool:
+    def _is_lost(self, now: int) -> bool:
         burst = self.link.burst_loss
         lost = self._happens(self.link.loss)
         if burst is not None:
-            self._bad = not self._happens(burst.leave) if self._bad else self._happens(burst.enter)
-            lost = lost or (self._bad and self._happens(burst.loss))
+            if now < self._bad_until:
+                self._bad_until = 0 if self._happens(burst.leave) else self._bad_until
+            elif self._happens(burst.enter):
+                self._bad_until = now + burst.longest
+            lost = lost or (now < self._bad_until and self._happens(burst.loss))
         self.stats.lost += lost
         return lost
 

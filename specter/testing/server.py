@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import socket
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -85,12 +87,11 @@ class Server:
         self._reset_key = os.urandom(32)
         self._thread: threading.Thread | None = None
         self._socket: udp.UdpSocket | None = None
-        self._wake_in, self._wake_out = socket.socketpair()
-        self._wake_in.setblocking(False)
+        self._wakers: tuple[socket.socket, socket.socket] | None = None
         self._calls: list[Callable[[Endpoint], None]] = []
         self._stopping: str | None = None
         self._folder_lock = threading.Lock()
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: str | None = None
 
     # -- what a client needs to know ----------------------------------------------------------------
 
@@ -106,12 +107,13 @@ class Server:
 
     @property
     def ca_file(self) -> str:
-        """The path of a file with ``ca_pem``; it is there as long as this object."""
+        """The path of a file with ``ca_pem``; it is there as long as this object, or until the ``with`` block ends."""
         with self._folder_lock:
             if self._folder is None:
-                self._folder = tempfile.TemporaryDirectory(prefix="specter-")
-                Path(self._folder.name, "ca.pem").write_bytes(self.ca_pem)
-            return str(Path(self._folder.name, "ca.pem"))
+                self._folder = tempfile.mkdtemp(prefix="specter-")
+                self._forget_folder = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+                Path(self._folder, "ca.pem").write_bytes(self.ca_pem)
+            return str(Path(self._folder, "ca.pem"))
 
     # -- running ------------------------------------------------------------------------------------
 
@@ -126,6 +128,9 @@ class Server:
         )
         self.endpoint.on_failure = _report
         self._stopping = None
+        self._wakers = socket.socketpair()
+        for waker in self._wakers:
+            waker.setblocking(False)
         self._thread = threading.Thread(target=self._run, name="specter-server", daemon=True)
         self._thread.start()
         return self
@@ -138,9 +143,17 @@ class Server:
         self._stopping = "abrupt" if abrupt else "polite"
         self._wake()
         thread.join()
+        wakers, self._wakers = self._wakers, None
+        for waker in wakers or ():
+            waker.close()
 
     def call(self, function: Callable[[Endpoint], None]) -> None:
-        """Run ``function`` on the server's thread soon; connections it works with are woken afterwards."""
+        """Run ``function`` on the server's thread soon; connections it works with are woken afterwards.
+
+        Raises ``RuntimeError`` when the server does not run.
+        """
+        if self._thread is None:
+            raise RuntimeError("the server does not run")
         self._calls.append(function)
         self._wake()
 
@@ -151,15 +164,8 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-        self.dispose()
-
-    def dispose(self) -> None:
-        """Stop, and give back the file of ``ca_file``. The server cannot be started again."""
-        self.stop(abrupt=True)
-        self._wake_in.close()
-        self._wake_out.close()
         if self._folder is not None:
-            self._folder.cleanup()
+            self._forget_folder()
             self._folder = None
 
     # -- the thread ---------------------------------------------------------------------------------
@@ -170,8 +176,9 @@ class Server:
 
     def _run(self) -> None:
         endpoint, handle = self.endpoint, self._socket
-        if endpoint is None or handle is None:
+        if endpoint is None or handle is None or self._wakers is None:
             return
+        self._wake_fd = self._wakers[0].fileno()
         try:
             batch = batches.ReceiveBatch()
             while self._stopping is None:
@@ -185,7 +192,7 @@ class Server:
         """Sleep until something is due (``limit`` at the latest), then do it and send what came of it."""
         now = time.monotonic_ns()
         due = min(endpoint.next_deadline(), limit)
-        ready = handle.wait(-1 if due == NEVER else max(0, due - now), self._wake_in.fileno())
+        ready = handle.wait(-1 if due == NEVER else max(0, due - now), self._wake_fd)
         if ready & udp.WOKEN:
             self._answer_calls(endpoint)
         now = time.monotonic_ns()
@@ -209,8 +216,9 @@ class Server:
                 return
 
     def _answer_calls(self, endpoint: Endpoint) -> None:
-        with contextlib.suppress(BlockingIOError):
-            self._wake_in.recv(4096)
+        if self._wakers is not None:
+            with contextlib.suppress(BlockingIOError):
+                self._wakers[0].recv(4096)
         calls, self._calls = self._calls, []
         for function in calls:
             try:
@@ -230,8 +238,9 @@ class Server:
             self._turn(endpoint, handle, batch, end)
 
     def _wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            self._wake_out.send(b"\0")
+        if self._wakers is not None:
+            with contextlib.suppress(BlockingIOError):
+                self._wakers[1].send(b"\0")
 
 
 def _issue(authority: CertificateAuthority | None, host: str) -> Credential:

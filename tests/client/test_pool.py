@@ -348,11 +348,11 @@ def test_an_interrupted_dial_is_taken_over(monkeypatch: pytest.MonkeyPatch, serv
     pool = make_pool(monkeypatch, dial)
     results: list[Any] = []
     origin = Origin("a.example", 443)
-    first = threading.Thread(target=lambda: results.extend(in_threads(1, lambda: pool.acquire(origin, Budget()))))
+    first = threading.Thread(target=lambda: results.extend(in_threads(1, lambda: pool.acquire(origin, Budget.of()))))
     first.start()
     started.wait(5)
     with pytest.raises(specter.ConnectError, match="refused"):
-        pool.acquire(origin, Budget(connect=5))
+        pool.acquire(origin, Budget.of(connect=5))
     first.join()
     assert isinstance(results[0], KeyboardInterrupt)
     assert len(set(calls)) == 2

@@ -179,7 +179,10 @@ def test_work_of_others_wakes_a_sleeping_leader(client: specter.Client) -> None:
 
 
 def interrupt_after(seconds: float) -> threading.Timer:
-    timer = threading.Timer(seconds, lambda: signal.raise_signal(signal.SIGINT))
+    """Send SIGINT to the main thread, which is where the system delivers a Ctrl-C."""
+    main = threading.main_thread().ident
+    assert main is not None
+    timer = threading.Timer(seconds, lambda: signal.pthread_kill(main, signal.SIGINT))
     timer.daemon = True
     timer.start()
     return timer

@@ -40,11 +40,11 @@ def test_a_tuple_has_four() -> None:
 
 
 def test_each_wait_starts_anew_and_the_total_does_not() -> None:
-    budget = Budget(read=2, total=5, started=10 * clock.SECOND)
+    budget = Budget.of(read=2, total=5, started=10 * clock.SECOND)
     assert budget.deadline(Wait.READ, 10 * clock.SECOND) == 12 * clock.SECOND
     assert budget.deadline(Wait.READ, 14 * clock.SECOND) == 15 * clock.SECOND
     assert budget.deadline(Wait.WRITE, 14 * clock.SECOND) == 15 * clock.SECOND
-    assert Budget(read=2).deadline(Wait.WRITE, 0) == NEVER
+    assert Budget.of(read=2).deadline(Wait.WRITE, 0) == NEVER
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_each_wait_starts_anew_and_the_total_does_not() -> None:
     ],
 )
 def test_each_wait_has_its_exception(wait: Wait, kind: type[Exception]) -> None:
-    budget = Budget(connect=0.5, read=0.5, write=0.5, pool=0.5)
+    budget = Budget.of(connect=0.5, read=0.5, write=0.5, pool=0.5)
     error = budget.expired(wait, "detail")
     assert type(error) is kind
     assert isinstance(error, TimeoutError)
@@ -66,6 +66,6 @@ def test_each_wait_has_its_exception(wait: Wait, kind: type[Exception]) -> None:
 
 
 def test_the_total_comes_first() -> None:
-    error = Budget(read=0.5, total=1, started=clock.now() - 2 * clock.SECOND).expired(Wait.READ)
+    error = Budget.of(read=0.5, total=1, started=clock.now() - 2 * clock.SECOND).expired(Wait.READ)
     assert type(error) is TotalTimeout
     assert "1 s" in str(error)

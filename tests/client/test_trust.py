@@ -21,7 +21,7 @@ NOW = datetime.datetime.now(datetime.UTC)
 
 @pytest.fixture(scope="module")
 def authority() -> CertificateAuthority:
-    return CertificateAuthority()
+    return CertificateAuthority("Another authority")
 
 
 def refused(server: Server, authority: CertificateAuthority, host: str | None = None) -> specter.CertificateError:
@@ -113,7 +113,7 @@ def test_retry(start_server: StartServer) -> None:
     with specter.Client(verify=server.ca_file) as client:
         assert client.get(server.url + "/bytes/9").status_code == 200
     assert server.endpoint is not None
-    assert server.endpoint.stats.retries == 1
+    assert server.endpoint.stats.retries >= 1
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6")

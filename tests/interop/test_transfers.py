@@ -7,6 +7,8 @@ import json
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,6 +23,8 @@ pytestmark = pytest.mark.interop
 
 LARGE = 100_000_000
 UPLOAD = 5_000_000
+SILENCE = 1.1
+"""Seconds after which a client no longer takes it for granted that a connection lives. Caddy 2.6 says no goodbye."""
 
 
 def client_for(server: ServerProcess, **options: object) -> specter.Client:
@@ -77,10 +81,11 @@ def test_post(server: ServerProcess, client: specter.Client, source: str, tmp_pa
     assert response.json() == {"bytes": UPLOAD, "sha256": hashlib.sha256(body).hexdigest()}
 
 
-def test_post_of_unknown_length(client: specter.Client, server: ServerProcess) -> None:
-    if server.name == "caddy":
-        pytest.skip("Caddy 2.6.2 takes a body without content-length for an empty one")
-    response = client.post(f"{server.url}/digest", content=content_chunks(UPLOAD))
+def test_post_of_unknown_length(shared: Callable[[str], ServerProcess]) -> None:
+    """Only aioquic: Caddy 2.6.2 takes a body without content-length for an empty one."""
+    server = shared("aioquic")
+    with client_for(server) as client:
+        response = client.post(f"{server.url}/digest", content=content_chunks(UPLOAD))
     assert response.json()["bytes"] == UPLOAD
 
 
@@ -126,6 +131,7 @@ def test_the_server_is_restarted_between_two_requests(make_server: MakeServer, k
     with client_for(server) as client:
         before = client.get(f"{server.url}/bytes/1")
         server.restart()
+        time.sleep(SILENCE)
         after = client.get(f"{server.url}/bytes/1")
         assert after.content == content(0, 1)
         assert before.connection is not None
@@ -139,6 +145,7 @@ def test_the_server_crashes_between_two_requests(make_server: MakeServer, kind: 
     with client_for(server) as client:
         client.get(f"{server.url}/bytes/1")
         server.restart(signal.SIGKILL)
+        time.sleep(SILENCE)
         assert client.get(f"{server.url}/bytes/1").content == content(0, 1)
 
 

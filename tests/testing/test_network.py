@@ -77,6 +77,13 @@ def test_burst_loss_comes_in_bursts() -> None:
     assert len(lost) / runs > 2.5
 
 
+def test_a_burst_of_losses_ends_with_time_too() -> None:
+    link = Link(burst_loss=BurstLoss(1.0, 0.0, longest=5 * MS))
+    assert deliver(link, 100) == []
+    got = numbers(deliver(Link(burst_loss=BurstLoss(0.5, 0.0, longest=5 * MS)), 1000, gap=10 * MS))
+    assert 400 < len(got) < 600
+
+
 def test_reordering_and_duplication() -> None:
     order = numbers(deliver(Link(reorder=0.1)))
     assert order != sorted(order)

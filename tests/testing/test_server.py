@@ -153,7 +153,8 @@ def test_starting_and_stopping_twice() -> None:
         server.start()
     server.stop()
     server.stop()
-    server.dispose()
+    with pytest.raises(RuntimeError, match="does not run"):
+        server.call(lambda endpoint: None)
 
 
 def test_a_taken_port_is_an_error() -> None:
@@ -161,7 +162,6 @@ def test_a_taken_port_is_an_error() -> None:
         other = Server(port=server.port)
         with pytest.raises(OSError, match="in use"):
             other.start()
-        other.dispose()
 
 
 def test_no_thread_is_left() -> None:

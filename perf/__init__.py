@@ -1,0 +1,1 @@
+"""How fast Specter is: micro-benchmarks (``perf.micro``) and the table of budgets (``perf.bench``)."""

@@ -1,0 +1,1 @@
+"""Cython helpers of the benchmarks, compiled on demand into ``.cache/perf``; see ``perf.kit.compile``."""
