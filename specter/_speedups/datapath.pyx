@@ -388,7 +388,6 @@ cdef class Packer:
             buffer = self._queue[0]
             header = 3 + varint_length(<uint64_t>max(buffer.stream_id, 0)) + varint_length(<uint64_t>buffer.sent_offset)
             if room - pos <= header:
-                self._queue.rotate(-1)
                 break
             credit = self.data_limit - self.data_sent
             if not buffer.c_next_range(room - pos - header, credit, &offset, &length, &fin):
@@ -409,7 +408,7 @@ cdef class Packer:
                 if tokens is None:
                     tokens = []
                 tokens.append((buffer.stream_id, offset, length, bool(fin)))
-            if buffer.c_has_pending() and not buffer.c_blocked():
+            if buffer.c_has_pending():
                 self._queue.rotate(-1)
             else:
                 self._unschedule(buffer)
@@ -464,10 +463,10 @@ cdef class Packer:
         """Take the stream at the head out; it comes back with new data, a raised limit or a loss."""
         self._queue.popleft()
         self._queued.discard(buffer.stream_id)
-        if buffer.c_blocked():
-            self.blocked.append(buffer)
-        elif buffer.c_has_pending():
+        if buffer.c_has_pending():
             self._stalled[buffer.stream_id] = buffer
+        elif buffer.c_blocked():
+            self.blocked.append(buffer)
         return 0
 
     cdef Py_ssize_t _seal(

@@ -11,7 +11,7 @@ from libc.string cimport memcpy, memmove
 
 cdef enum:
     LEAF = 64
-    LEAST_PIECE = 256
+    LEAST_PIECE = 128
     MOST_PIECE = 65536
 
 

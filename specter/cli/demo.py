@@ -138,7 +138,7 @@ class _Expected:
         self._content = content
 
     def check(self, piece: memoryview) -> None:
-        if piece != self._content(self.offset, len(piece)):
+        if bytes(piece) != self._content(self.offset, len(piece)):
             raise Failure(f"wrong bytes at offset {self.offset} or soon after")
         self.offset += len(piece)
 

@@ -6,6 +6,7 @@ import argparse
 import signal
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,18 +59,16 @@ def _serve(options: argparse.Namespace, credential: Credential | None) -> None:
         credential=credential,
         test_paths=options.test_paths,
     )
-    try:
-        server.start()
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(server)
+        except OSError as error:
+            raise Failure(f"cannot listen on {options.host} port {options.port}: {error.strerror or error}") from error
         print(f"serving {options.directory} on {server.url}", flush=True)
         if credential is None:
             print(f"with a certificate of its own authority: specter {server.url}/ --cacert {server.ca_file}")
         print("Ctrl-C stops it", flush=True)
         _wait_for_signal()
-        server.stop()
-    except OSError as error:
-        raise Failure(f"cannot listen on {options.host} port {options.port}: {error.strerror or error}") from error
-    finally:
-        server.dispose()
 
 
 def _wait_for_signal() -> None:

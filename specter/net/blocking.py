@@ -14,27 +14,24 @@ given up. Ctrl-C in a sleep, where threads spend their time, costs nothing but t
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from threading import Lock, get_ident
 from types import TracebackType
-from typing import Any, Final
+from typing import Final
 
 from specter._backend import udp
 from specter._wire import NEVER
 from specter.errors import Error, LocalProtocolError, NetworkError
-from specter.h3 import events
 from specter.h3.errors import H3ErrorCode
 from specter.net import clock
 from specter.net.budget import Budget, Wait
 from specter.net.channel import Channel
-from specter.net.exchange import END, FAILED, FREE, HEAD, READABLE, STOPPED, WRITABLE, Exchange, Sleeper
-from specter.net.failures import Failure, connection_failure, exchange_failure
+from specter.net.exchange import END, FAILED, FREE, READABLE, STOPPED, WRITABLE, Exchange, Sleeper
+from specter.net.exchanges import Exchanges
 from specter.net.info import describe
 from specter.net.waker import Waker
 from specter.quic.errors import StreamLimitReached
-from specter.quic.events import ConnectionClosed, TokenReceived
 
 __all__ = ["BlockingConnection"]
 
@@ -46,15 +43,14 @@ CREDIT: Final = 32 << 10
 """Bytes read after which flow control credit is sent even though the reader has more to read."""
 PAUSE: Final = clock.SECOND
 """After a pause this long (ns) the idle timeout is looked at before what lies in the socket."""
+INSTANT: Final = clock.SECOND // 10_000
+"""A sleep shorter than this (ns) was none."""
 STEP_ASIDE: Final = 50e-6
 """How long (seconds) a busy leader leaves the lock to a thread that asked for it."""
 
 
 class BlockingConnection:
-    """An established connection to ``host``, shared by threads.
-
-    ``reserve`` etc. raise the exceptions of :mod:`specter.errors` only.
-    """
+    """An established connection to ``host``, shared by threads. ``info`` describes it."""
 
     def __init__(self, channel: Channel, host: str) -> None:
         self.host = host
@@ -62,58 +58,52 @@ class BlockingConnection:
         self._channel = channel
         self._engine = channel.engine
         self._quic = channel.quic
+        self._exchanges = Exchanges(host)
         self._lock = Lock()
         self._guard = _Guard(self)
         self._waker = Waker()
         self._leader = 0
+        """The thread that leads, 0 for none."""
         self._armed = 0
         """What the sleeping leader's alarm is set to; 0 when it does not sleep."""
         self._asked = 0
         """Counts the threads that wanted the lock while somebody led."""
+        self._sleepers: dict[Sleeper, None] = {}
+        self._owing = False
+        """Whether what came was not answered yet: not before the caller has it, but before anybody sleeps."""
         self._unsaid = 0
         """Bytes read since the peer could last hear of it."""
-        self._sleepers: dict[Sleeper, None] = {}
-        self._exchanges: dict[int, Exchange] = {}
-        self._queue: deque[Exchange] = deque()
-        """Those that found no free stream, in the order they came."""
-        self._failure: Failure | None = None
-        self._retired = False
         self._looked_at = clock.now()
-        self.on_token: Callable[[bytes], None] | None = None
-        """Called with a token for the next connection to this server; quick and without waiting."""
 
     # -- state ------------------------------------------------------------------------------------
 
     @property
     def closed(self) -> bool:
-        return self._failure is not None
+        return self._exchanges.failure is not None
 
     @property
     def busy(self) -> bool:
         """Whether exchanges are open or wait for a stream."""
-        return bool(self._exchanges or self._queue)
+        return len(self._exchanges) > 0
 
     @property
     def channel(self) -> Channel:
         return self._channel
-
-    def usable(self) -> bool:
-        """Return whether a new request has a chance; a look at what came in meanwhile is taken when it is opened."""
-        if self._failure is not None or self._retired:
-            return False
-        return bool(self._exchanges) or not self._expired(clock.now())
 
     @property
     def used_at(self) -> int:
         """When it was last looked at (ns)."""
         return self._looked_at
 
-    def tend(self) -> int:
-        """Do what is due while nobody waits here; return when something is due again (ns)."""
-        if not self._leader and self._failure is None:
-            with self._lock, self._guard:
-                self._work()
-        return NEVER if self._failure is not None else self._engine.next_deadline()
+    def on_token(self, keep: Callable[[bytes], None]) -> None:
+        """Have ``keep`` called with tokens for the next connection to this server; it must not wait."""
+        self._exchanges.on_token = keep
+
+    def usable(self) -> bool:
+        """Return whether a new request has a chance; a look at what came in meanwhile is taken when it is opened."""
+        if self.closed or self._exchanges.retired:
+            return False
+        return self.busy or not self._expired(clock.now())
 
     def _expired(self, now: int) -> bool:
         """Whether the idle timeout has passed, or is so near that a packet may come too late (RFC 9000, 10.1.2)."""
@@ -129,6 +119,13 @@ class BlockingConnection:
         """Counts what came from the peer, and from nobody else."""
         stats = self._quic.stats
         return stats.datagrams_received - stats.packets_dropped
+
+    def tend(self) -> int:
+        """Do what is due while nobody waits here; return when something is due again (ns)."""
+        if not self._leader and not self.closed:
+            with self._lock, self._guard:
+                self._work()
+        return NEVER if self.closed else self._engine.next_deadline()
 
     # -- exchanges --------------------------------------------------------------------------------
 
@@ -146,7 +143,8 @@ class BlockingConnection:
                     raise budget.expired(Wait.POOL, f"{self.host} allows no more streams at once")
         finally:
             if exchange.stream_id < 0:
-                self._leave_queue(exchange)
+                with self._lock:
+                    self._exchanges.leave_queue(exchange)
 
     def _try_open(self, exchange: Exchange, fields: Sequence[tuple[bytes, bytes]], fin: bool) -> bool:
         self._ask()
@@ -154,44 +152,27 @@ class BlockingConnection:
             if not self._leader:
                 self._catch_up(clock.now())
             self._require_open(exchange)
-            if self._queue and self._queue[0] is not exchange:
-                return self._enqueue(exchange)
             try:
+                if not self._exchanges.may_start(exchange):
+                    self._exchanges.enqueue(exchange)
+                    return False
                 stream_id = self._engine.send_request(fields, fin=fin)
             except StreamLimitReached:
-                return self._enqueue(exchange)
-            exchange.stream_id, exchange.sent_all, exchange.sent_at = stream_id, fin, clock.now()
-            self._exchanges[stream_id] = exchange
+                self._exchanges.enqueue(exchange)
+                return False
+            exchange.stream_id, exchange.sent_all = stream_id, fin
+            self._exchanges.add(exchange)
             self._flush()
-            if self._queue:
-                self._advance_queue(exchange)
             return True
 
     def _require_open(self, exchange: Exchange) -> None:
-        if self._failure is None and not self._retired:
-            return
-        exchange.retry_safe = True
-        raise self._failure() if self._failure else NetworkError(f"{self.host} takes no new requests (GOAWAY)")
-
-    def _enqueue(self, exchange: Exchange) -> bool:
-        exchange.flags &= ~FREE
-        if exchange not in self._queue:
-            self._queue.append(exchange)
-        return False
-
-    def _advance_queue(self, served: Exchange) -> None:
-        """``served`` has its stream: let the next in line try."""
-        if self._queue[0] is served:
-            self._queue.popleft()
-        if self._queue:
-            self._queue[0].signal(FREE)
-
-    def _leave_queue(self, exchange: Exchange) -> None:
-        with self._lock, self._guard:
-            if exchange in self._queue:
-                self._queue.remove(exchange)
-                if self._queue:
-                    self._queue[0].signal(FREE)
+        failure = self._exchanges.failure
+        if failure is not None:
+            exchange.retry_safe = True
+            raise failure()
+        if self._exchanges.retired:
+            exchange.retry_safe = True
+            raise NetworkError(f"the connection to {self.host} takes no new requests")
 
     def write(self, exchange: Exchange, data: memoryview, *, fin: bool = False) -> int:
         """Hand over part of the request's body without waiting; return the bytes taken.
@@ -240,16 +221,15 @@ class BlockingConnection:
 
     def release(self, exchange: Exchange) -> None:
         """The caller is done with the exchange: what is unfinished of it is cancelled."""
-        if exchange.stream_id not in self._exchanges:
+        if exchange not in self._exchanges and not self._owing:
             return
         self._ask()
         with self._lock, self._guard:
-            if self._exchanges.pop(exchange.stream_id, None) is None or self._failure is not None:
-                return
-            if not (exchange.flags & END and exchange.sent_all):
-                self._engine.cancel(exchange.stream_id)
+            if self._exchanges.remove(exchange) and not self.closed:
+                if not (exchange.flags & END and exchange.sent_all):
+                    self._engine.cancel(exchange.stream_id)
+                self._close_if_done()
             self._flush()
-            self._close_if_done()
 
     # -- the end ----------------------------------------------------------------------------------
 
@@ -257,48 +237,33 @@ class BlockingConnection:
         """Say goodbye and be gone; who still waits gets a ``NetworkError``."""
         self._ask()
         with self._lock, self._guard:
-            self._shut(partial(NetworkError, f"the client closed the connection to {self.host}"), reason)
+            self._shut(f"the client closed the connection to {self.host}", reason)
 
     def retire(self) -> None:
         """Take no new requests, and close when the last exchange is over."""
         with self._lock, self._guard:
-            self._retired = True
-            self._fail_queue(partial(NetworkError, f"the connection to {self.host} is not used any more"))
+            self._exchanges.retire(f"the connection to {self.host} takes no new requests")
             self._close_if_done()
 
     def disown(self) -> None:
         """In the child of a fork: the connection is the parent's. Say nothing, forget it."""
-        self._failure = partial(NetworkError, "the connection belongs to the parent process")
+        self._exchanges.failure = partial(NetworkError, "the connection belongs to the parent process")
         self._channel.close()
 
     def _close_if_done(self) -> None:
-        if self._retired and not self.busy:
-            self._shut(partial(NetworkError, f"the connection to {self.host} was closed"), "")
+        if self._exchanges.retired and not self.busy:
+            self._shut(f"the connection to {self.host} was closed", "")
 
-    def _shut(self, failure: Failure, reason: str) -> None:
-        if self._failure is None:
+    def _shut(self, message: str, reason: str) -> None:
+        if not self.closed:
             self._engine.close(H3ErrorCode.H3_NO_ERROR, reason)
             self._channel.flush(clock.now())
-            self._end(failure)
+            self._exchanges.end(partial(NetworkError, message))
         self._dispose_if_over()
-
-    def _end(self, failure: Failure) -> None:
-        """Fail everything that is open."""
-        if self._failure is None:
-            self._failure = failure
-        exchanges = list(self._exchanges.values())
-        self._exchanges.clear()
-        for exchange in exchanges:
-            exchange.fail(failure, retry_safe=False)
-        self._fail_queue(failure)
-
-    def _fail_queue(self, failure: Failure) -> None:
-        while self._queue:
-            self._queue.popleft().fail(failure, retry_safe=True)
 
     def _dispose_if_over(self) -> None:
         """Close the socket once the connection is over and nobody sleeps on it."""
-        if self._failure is None:
+        if not self.closed:
             return
         if not self._leader:
             self._channel.close()
@@ -308,7 +273,8 @@ class BlockingConnection:
     def _broken(self, error: BaseException) -> None:
         """The engine stopped in mid-work: it cannot be trusted any more."""
         what = type(error).__name__
-        self._end(partial(NetworkError, f"the connection to {self.host} was given up ({what} while it was at work)"))
+        message = f"the connection to {self.host} was given up ({what} while it was at work)"
+        self._exchanges.end(partial(NetworkError, message))
         self._dispose_if_over()
 
     # -- waiting ----------------------------------------------------------------------------------
@@ -331,18 +297,24 @@ class BlockingConnection:
         try:
             self._ask()
             with self._lock, self._guard:
-                if self._leader or exchange.flags & wanted or self._failure is not None:
+                if self._leader or exchange.flags & wanted or self.closed:
                     return self._decline(me, exchange, wanted)
                 self._leader = me
+                if self._owing:
+                    self._say(clock.now())
                 timeout = self._arm(deadline)
             while True:
                 self._sleep(timeout)
                 with self._lock, self._guard:
                     self._armed = 0
-                    self._work()
-                    if exchange.flags & wanted or self.closed or clock.now() >= deadline:
-                        self._step_down(exchange)
-                        return bool(exchange.flags & wanted)
+                    now = clock.now()
+                    self._catch_up(now)
+                    if exchange.flags & wanted:
+                        self._owing = True  # what came can be acknowledged after the caller has it
+                        return self._step_down(exchange, wanted)
+                    self._say(now)
+                    if self.closed or now >= deadline:
+                        return self._step_down(exchange, wanted)
                     timeout = self._arm(deadline)
         finally:
             if self._leader == me:
@@ -353,9 +325,13 @@ class BlockingConnection:
     def _decline(self, me: int, exchange: Exchange, wanted: int) -> bool | None:
         if self._leader == me:
             raise LocalProtocolError("a signal handler may not use the connection its thread is waiting on")
-        if self._failure is not None:
-            exchange.fail(self._failure, retry_safe=exchange.stream_id < 0)
+        self._pass_failure_on(exchange)
         return True if exchange.flags & wanted else None
+
+    def _pass_failure_on(self, exchange: Exchange) -> None:
+        """An exchange that came too late to be among those that failed."""
+        if self._exchanges.failure is not None:
+            exchange.fail(self._exchanges.failure, retry_safe=exchange.stream_id < 0)
 
     def _arm(self, deadline: int) -> int:
         """Set the alarm; return how long to sleep (ns), negative for ever."""
@@ -368,7 +344,7 @@ class BlockingConnection:
         asked = self._asked
         if self._channel.udp.wait(timeout, self._waker.fd) & udp.WOKEN:
             self._waker.clear()
-        if self._asked != asked:
+        if self._asked != asked and clock.now() - self._looked_at < INSTANT:
             time.sleep(STEP_ASIDE)  # a leader that always takes the lock back would starve the others
 
     def _follow(self, exchange: Exchange, wanted: int, deadline: int) -> None:
@@ -392,11 +368,12 @@ class BlockingConnection:
                 if leaves:  # the lead may have been offered to this thread
                     self._succeed()
 
-    def _step_down(self, exchange: Exchange) -> None:
-        if self._failure is not None:
-            exchange.fail(self._failure, retry_safe=exchange.stream_id < 0)
+    def _step_down(self, exchange: Exchange, wanted: int) -> bool:
+        """Lead no more; return whether this thread has what it wanted."""
+        self._pass_failure_on(exchange)
         self._leader = 0
         self._succeed()
+        return bool(exchange.flags & wanted)
 
     def _succeed(self) -> None:
         """If nobody leads, find somebody."""
@@ -418,17 +395,23 @@ class BlockingConnection:
 
     def _work(self) -> None:
         """Drain the socket, deliver what came, keep the time, send."""
-        if self._failure is None:
-            now = clock.now()
-            self._catch_up(now)
-            self._channel.flush(now)
-            if self._channel.refusals:
-                self._doubt(now)
+        now = clock.now()
+        self._catch_up(now)
+        self._say(now)
+
+    def _say(self, now: int) -> None:
+        """Send what the engine has to say."""
+        if self.closed:
+            return
+        self._owing = False
+        self._channel.flush(now)
+        if self._channel.refusals:
+            self._doubt(now)
             self._dispose_if_over()
 
     def _catch_up(self, now: int) -> None:
         """Drain the socket, deliver what came, keep the time."""
-        if self._failure is not None:
+        if self.closed:
             return
         engine, before = self._engine, self._looked_at
         self._looked_at = now
@@ -440,103 +423,32 @@ class BlockingConnection:
         if engine.next_deadline() <= now:
             engine.handle_deadline(now)
             self._deliver()
+
+    def _deliver(self) -> None:
+        self._exchanges.deliver(self._engine)
+        if self._exchanges.retired:
+            self._close_if_done()
         if self.closed:
-            self._channel.flush(now)
+            self._channel.flush(clock.now())  # the engine's last word
             self._dispose_if_over()
 
     def _doubt(self, now: int) -> None:
         """The network says that nobody listens: ask again, and believe it the third time."""
         if self._channel.refusals >= REFUSALS:
-            self._end(partial(NetworkError, f"{self.host} refused the connection (ICMP port unreachable)"))
+            self._exchanges.end(partial(NetworkError, f"{self.host} refused the connection (ICMP port unreachable)"))
         else:
             self._quic.ping()
             self._channel.flush(now)
 
     def _flush(self) -> None:
         """Send, and let a sleeping leader know if it has to wake earlier than it thinks."""
-        if self._failure is not None:
+        if self.closed:
             return
+        self._owing = False
         self._channel.flush(clock.now())
         if self._armed and (self._channel.udp.unsent or self._engine.next_deadline() < self._armed):
             self._armed = 0
             self._waker.wake()
-
-    def _deliver(self) -> None:
-        next_event = self._engine.next_event
-        while (event := next_event()) is not None:
-            handler = _HANDLERS.get(type(event))
-            if handler is not None:
-                handler(self, event)
-
-    def _on_interim(self, event: events.InformationalReceived) -> None:
-        if (exchange := self._exchanges.get(event.stream_id)) is not None:
-            exchange.interim.append((event.status, event.headers))  # the engine limits how many there are
-
-    def _on_head(self, event: events.ResponseReceived) -> None:
-        if (exchange := self._exchanges.get(event.stream_id)) is not None:
-            exchange.status, exchange.headers = event.status, event.headers
-            exchange.signal(HEAD)
-
-    def _on_readable(self, event: events.BodyReadable) -> None:
-        if (exchange := self._exchanges.get(event.stream_id)) is not None:
-            exchange.signal(READABLE)
-
-    def _on_trailers(self, event: events.TrailersReceived) -> None:
-        if (exchange := self._exchanges.get(event.stream_id)) is not None:
-            exchange.trailers = event.headers
-
-    def _on_complete(self, event: events.MessageComplete) -> None:
-        if (exchange := self._exchanges.get(event.stream_id)) is not None:
-            if exchange.sent_all:
-                del self._exchanges[event.stream_id]
-                self._close_if_done()
-            exchange.signal(END)
-
-    def _on_writable(self, event: events.BodyWritable) -> None:
-        if (exchange := self._exchanges.get(event.stream_id)) is not None:
-            exchange.signal(WRITABLE)
-
-    def _on_stopped(self, event: events.PeerStoppedReading) -> None:
-        if (exchange := self._exchanges.get(event.stream_id)) is not None:
-            exchange.sent_all = True
-            exchange.signal(STOPPED)
-
-    def _on_failed(self, event: events.ExchangeFailed) -> None:
-        if (exchange := self._exchanges.pop(event.stream_id, None)) is not None:
-            exchange.fail(exchange_failure(event, self.host), retry_safe=event.retry_safe)
-            self._close_if_done()
-
-    def _on_free(self, _event: events.RequestsAvailable) -> None:
-        if self._queue:
-            self._queue[0].signal(FREE)
-
-    def _on_goaway(self, _event: events.GoAwayReceived) -> None:
-        self._retired = True
-        self._fail_queue(partial(NetworkError, f"{self.host} takes no new requests (GOAWAY)"))
-        self._close_if_done()
-
-    def _on_token(self, event: TokenReceived) -> None:
-        if self.on_token is not None:
-            self.on_token(event.token)
-
-    def _on_closed(self, event: ConnectionClosed) -> None:
-        self._end(connection_failure(event, self.host, established=True))
-
-
-_HANDLERS: Final[dict[type, Callable[[BlockingConnection, Any], None]]] = {
-    events.InformationalReceived: BlockingConnection._on_interim,
-    events.ResponseReceived: BlockingConnection._on_head,
-    events.BodyReadable: BlockingConnection._on_readable,
-    events.TrailersReceived: BlockingConnection._on_trailers,
-    events.MessageComplete: BlockingConnection._on_complete,
-    events.BodyWritable: BlockingConnection._on_writable,
-    events.PeerStoppedReading: BlockingConnection._on_stopped,
-    events.ExchangeFailed: BlockingConnection._on_failed,
-    events.RequestsAvailable: BlockingConnection._on_free,
-    events.GoAwayReceived: BlockingConnection._on_goaway,
-    TokenReceived: BlockingConnection._on_token,
-    ConnectionClosed: BlockingConnection._on_closed,
-}
 
 
 class _Guard:

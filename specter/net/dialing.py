@@ -151,7 +151,7 @@ def dial(
         tried = ", ".join(address[0] for address in addresses[:4])
         raise budget.expired(Wait.CONNECT, f"connecting to {host} port {port} ({tried})")
     connection = BlockingConnection(winner.channel, host)
-    connection.on_token = lambda token: dialer.tokens.put(host, port, token)
+    connection.on_token(lambda token: dialer.tokens.put(host, port, token))
     return connection
 
 

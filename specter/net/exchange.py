@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from typing import Final
 
-from specter._wire import NEVER
 from specter.h3.events import Headers
 from specter.net import clock
 from specter.net.failures import Failure
@@ -65,7 +64,6 @@ class Exchange:
         "interim",
         "retry_safe",
         "sent_all",
-        "sent_at",
         "sleepers",
         "status",
         "stream_id",
@@ -84,7 +82,6 @@ class Exchange:
         """After a failure: the server did not process the request."""
         self.sent_all = False
         """The request, its end included, is with the engine."""
-        self.sent_at = NEVER
         self.sleepers: list[Sleeper] = []
 
     def signal(self, flag: int) -> None:

@@ -267,13 +267,13 @@ def test_too_many_connections(start_server: StartServer, monkeypatch: pytest.Mon
     monkeypatch.setattr("specter.client.pool.MAX_CONNECTIONS", 2)
     servers = [start_server() for _ in range(4)]
     trust = [server.authority.certificate for server in servers if server.authority]
-    with specter.Client(verify=trust) as client:
-        with client.stream("GET", servers[0].url + "/drip?count=3&interval=0.1") as busy:
-            for server in servers[1:]:
-                client.get(server.url + "/bytes/1")
-            assert len(client._pool._connections) == 2
-            assert Origin(servers[0].host, servers[0].port) in client._pool._connections
-            assert len(busy.read()) == 3
+    slow = servers[0].url + "/drip?count=3&interval=0.1"
+    with specter.Client(verify=trust) as client, client.stream("GET", slow) as busy:
+        for server in servers[1:]:
+            client.get(server.url + "/bytes/1")
+        assert len(client._pool._connections) == 2
+        assert Origin(servers[0].host, servers[0].port) in client._pool._connections
+        assert len(busy.read()) == 3
 
 
 # -- closing the client ---------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from specter._wire import NEVER
 from specter.quic.config import QuicConfig
 from specter.quic.outbound import KEY_UPDATE_MARGIN
 from specter.testing.network import BurstLoss, Link
@@ -23,12 +24,18 @@ def updates(application: Application) -> tuple[int, int]:
     return space.opener.updates, space.sealer.updates
 
 
+def old_keys_are_gone(application: Application) -> bool:
+    """Whether an end is ready for the next update: it waits three PTOs after the last."""
+    return application.connection._core.previous_keys_until == NEVER
+
+
 @pytest.mark.parametrize("by", ["client", "server", "both"])
 def test_key_updates_under_loss(by: str) -> None:
     link = Link(loss=0.05, reorder=0.1, reorder_delay=15 * MS, duplicate=0.05)
     pair = Pair(1, link, orders=[Order(Action.ECHO, 40_000, number) for number in range(12)])
     for count in range(3, 12, 3):
         pair.transfer(count)
+        pair.run(lambda: old_keys_are_gone(pair.client) and old_keys_are_gone(pair.server))
         ends: list[Application] = [pair.client] if by == "client" else [pair.server]
         if by == "both":
             ends.append(pair.client)

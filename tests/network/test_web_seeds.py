@@ -61,7 +61,7 @@ def run(seed: int) -> None:
     for fetch, expected in fetches:
         check(fetch, expected)
     responder = web.responder
-    web.run(lambda: all(end.h3.quic.stats.bytes_in_flight == 0 for end in (web.client, responder)), limit=600)
+    web.run(lambda: responder.h3.quic.stats.bytes_in_flight == 0, limit=600)  # type: ignore[attr-defined]
     assert responder.describe().startswith("0 exchanges")
     web.close()
     assert web.endpoint.peers == {}

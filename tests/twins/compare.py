@@ -28,6 +28,13 @@ def same(reference: Callable[..., object], compiled: Callable[..., object], *arg
     return expected
 
 
+def same_type(reference: Callable[..., object], compiled: Callable[..., object], *arguments: object) -> None:
+    """Make one call, with an argument of a type that makes no sense, of both twins: the text is the interpreter's."""
+    expected, got = outcome(reference, *arguments), outcome(compiled, *arguments)
+    assert got[0] is expected[0], arguments
+    assert isinstance(got[0], type), arguments
+
+
 class Pair:
     """Two objects, one of each twin; what is asked of the pair is asked of both, and their state compared."""
 

@@ -109,7 +109,8 @@ def both(pair, name, *arguments):
 
 def test_the_same_names(pair):
     assert pair.compiled.__all__ == pair.reference.__all__
-    assert pair.compiled.__doc__
+    for name in ("parse_ack", "parse_crypto", "parse_padding", "parse_stream"):
+        assert getattr(pair.compiled, name) is getattr(pair.reference, name)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -136,9 +137,6 @@ def test_any_bytes(pair, wire, frame_type):
     both(pair, "decode", bytes((frame_type,)) + wire)
     both(pair, "decode_frame", memoryview(wire), 0, len(wire))
     both(pair, "decode_varint", wire, 0, len(wire))
-    both(pair, "parse_padding", wire, 0, len(wire))
-    for name in ("parse_ack", "parse_stream", "parse_crypto"):
-        both(pair, name, memoryview(wire), 0, len(wire), frame_type)
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, lambda data: memoryview(b"<" + data + b">")[1:-1]])
@@ -171,17 +169,6 @@ def test_odd_positions(pair, odd):
         both(pair, name, wire, 0, odd)
         both(pair, name, wire, odd, 3)
         both(pair, name, bytearray(wire), odd, len(wire))
-    for name in ("parse_ack", "parse_stream", "parse_crypto"):
-        both(pair, name, memoryview(wire), 1, 10, odd)
-
-
-@pytest.mark.parametrize(("start", "end"), [(-1, 3), (0, 11), (11, 11), (4, 3), (1 << 70, 1 << 71)])
-def test_parsers_stay_in_the_buffer(pair, start, end):
-    for name in ("parse_ack", "parse_stream", "parse_crypto"):
-        with pytest.raises(ValueError, match="range outside the buffer"):
-            getattr(pair.compiled, name)(memoryview(bytes(10)), start, end, 0x0F)
-    with pytest.raises(ValueError, match="range outside the buffer"):
-        pair.compiled.parse_padding(memoryview(bytes(10)), start, end)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,12 @@ __all__ = ["AUTHORITY", "PATH", "STACKS", "PumpClient", "make_client"]
 AUTHORITY: Final = "server.test"
 PATH: Final = "/endless"
 
-STACKS: Final = {"specter": "specter_stack", "aioquic": "aioquic_stack", "qh3": "qh3_stack"}
+STACKS: Final = {
+    "specter": "specter_stack",
+    "aioquic": "aioquic_stack",
+    "qh3": "qh3_stack",
+    "qh3-burst": "qh3_burst_stack",
+}
 
 
 class PumpClient(Protocol):

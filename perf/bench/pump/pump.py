@@ -43,15 +43,15 @@ class Pump:
         self.client = client
         self.feed = feed
         self._streams = streams
-        self._now = 1_000_000_000
+        self.now = 1_000_000_000
         self._queue: deque[bytes] = deque()
 
     def connect(self) -> None:
         """Shake hands, make the requests, and get to where bursts are full."""
-        self._to_server(self.client.start(self._now))
+        self._to_server(self.client.start(self.now))
         self._until(self.client.ready)
         for count in range(self._streams):
-            self._to_server(self.client.request(self._now))
+            self._to_server(self.client.request(self.now))
             self._until(lambda wanted=count + 1: self.feed.answered >= wanted)  # type: ignore[misc]
 
     def _until(self, condition: object) -> None:
@@ -65,17 +65,17 @@ class Pump:
         raise Stalled("the client and the server do not get along")
 
     def _to_server(self, datagrams: list[bytes]) -> None:
-        self.feed.take(datagrams, self._now)
+        self.feed.take(datagrams, self.now)
 
     def _look(self) -> bool:
-        self._now += STEP
-        leaving = self.feed.give(self._now)
+        self.now += STEP
+        leaving = self.feed.give(self.now)
         self._queue.extend(leaving)
         return bool(leaving)
 
     def _deliver(self, count: int) -> BurstTime:
         datagrams = [self._queue.popleft() for _ in range(count)]
-        spent, leaving = self.client.burst(datagrams, self._now)
+        spent, leaving = self.client.burst(datagrams, self.now)
         self._to_server(leaving)
         return BurstTime(spent, count, sum(map(len, datagrams)))
 

@@ -29,13 +29,15 @@ class Client:
 
     def __init__(self) -> None:
         self.received = 0
+        self.connection: Connection
         self.h3: H3Connection
         self._batch = batches.ReceiveBatch()
         self._ready = False
 
     def start(self, now: int) -> list[bytes]:
         tls = ClientTlsConfig(server_name=AUTHORITY, verify=False)
-        self.h3 = H3Connection(Connection.client(QuicConfig(), tls, SeededEntropy("client"), now))
+        self.connection = Connection.client(QuicConfig(), tls, SeededEntropy("client"), now)
+        self.h3 = H3Connection(self.connection)
         return self._flush(now)[1]
 
     def request(self, now: int) -> list[bytes]:

@@ -1,0 +1,71 @@
+"""One job of one HTTP client in a process of its own: ``python -m perf.bench.job JSON``; answers with one JSON line."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from perf.bench.clients import HttpClient, make
+
+
+
+def cpu() -> float:
+    """Return the seconds of processor time of this process so far, system calls included."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def measured(function: Callable[[], object], count: int) -> dict[str, float]:
+    """Return processor and wall seconds of ``count`` calls."""
+    begin, begin_wall = cpu(), time.perf_counter()
+    for _ in range(count):
+        function()
+    return {"cpu": cpu() - begin, "wall": time.perf_counter() - begin_wall}
+
+
+def get(task: dict[str, Any]) -> dict[str, Any]:
+    """Warm GETs of one small body, one after the other."""
+    client = make(task["client"], task["ca_file"])
+    url = task["url"]
+    for _ in range(task["warm_ups"]):
+        client.get(url)
+    return {**measured(lambda: _expect(client.get(url), task["size"]), task["count"]), "version": client.version}
+
+
+def download(task: dict[str, Any]) -> dict[str, Any]:
+    """One large body on a connection that is there already."""
+    client = make(task["client"], task["ca_file"])
+    client.get(task["small_url"])
+    return {**measured(lambda: _expect(client.download(task["url"]), task["size"]), 1), "version": client.version}
+
+
+def connect(task: dict[str, Any]) -> dict[str, Any]:
+    """New connections, each with a full handshake, the chain check and one GET."""
+
+    def once() -> HttpClient:
+        client = make(task["client"], task["ca_file"])
+        _expect(client.get(task["url"]), task["size"])
+        client.close()
+        return client
+
+    version = once().version
+    return {**measured(once, task["count"]), "version": version}
+
+
+def _expect(size: int, wanted: int) -> None:
+    if size != wanted:
+        raise RuntimeError(f"{size} bytes came, not {wanted}")
+
+
+def main() -> None:
+    task = json.loads(sys.argv[1])
+    job = {"get": get, "download": download, "connect": connect}[task["job"]]
+    print(json.dumps(job(task)))
+
+
+if __name__ == "__main__":
+    main()
