@@ -48,7 +48,7 @@ def extensions() -> list[Extension]:
 def compiler_options(unix: bool) -> dict[str, list[Any]]:
     """Return what each extension is compiled and linked with."""
     sanitize = os.environ.get("SPECTER_SANITIZE", "")
-    compile_args = ["-O3"] if unix else ["/O2"]
+    compile_args = ["-O3", "-g0"] if unix else ["/O2"]
     if sanitize:
         compile_args = [f"-fsanitize={sanitize}", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all", "-O1", "-g"]
     macros = [("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")] if flag("SPECTER_LINETRACE") else []

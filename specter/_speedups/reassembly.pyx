@@ -485,6 +485,6 @@ cdef class RecvBuffer:
             self.drop_head()
 
 
-cdef bint is_plain_target(object view):
+cdef bint is_plain_target(object view) except -1:
     """Whether bytes can be copied into ``view`` without asking it."""
     return PyMemoryView_Check(view) and is_byte_buffer(view_buffer(view)) and not view_buffer(view).readonly

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Final, Unpack
+from typing import Any, Final, Unpack, cast
 
 from specter._version import __version__
-from specter.client.body import ContentTypes
 from specter.client.headers import Headers, HeaderTypes
-from specter.client.options import RequestOptions
+from specter.client.options import BuildOptions, RequestOptions
 from specter.client.pool import Pool
 from specter.client.request import Request
 from specter.client.response import Response
@@ -88,22 +87,12 @@ class Client:
 
     # -- requests -----------------------------------------------------------------------------------
 
-    def build_request(
-        self,
-        method: str,
-        url: str | URL,
-        *,
-        params: ParamTypes = None,
-        headers: HeaderTypes | None = None,
-        content: ContentTypes | None = None,
-        data: ParamTypes = None,
-        json: Any = None,
-    ) -> Request:
+    def build_request(self, method: str, url: str | URL, **options: Unpack[BuildOptions]) -> Request:
         """Return a request with the client's defaults in it, for ``send``."""
         merged = self.headers.copy()
-        merged.update(headers)
-        target = with_params(self._merged(url), self._params)
-        return Request(method, target, params=params, headers=merged, content=content, data=data, json=json)
+        merged.update(options.get("headers"))
+        options["headers"] = merged
+        return Request(method, with_params(self._merged(url), self._params), **options)
 
     def _merged(self, url: str | URL) -> str | URL:
         base = self._base_url
@@ -147,9 +136,8 @@ class Client:
             yield response
 
     def _send(self, method: str, url: str | URL, options: RequestOptions, *, stream: bool) -> Response:
-        limits: TimeoutTypes | _Default = options.get("timeout", CLIENT)
-        what: dict[str, Any] = {name: value for name, value in options.items() if name != "timeout"}
-        return self.send(self.build_request(method, url, **what), stream=stream, timeout=limits)
+        limits: TimeoutTypes | _Default = options.pop("timeout", CLIENT)
+        return self.send(self.build_request(method, url, **cast(BuildOptions, options)), stream=stream, timeout=limits)
 
     def get(self, url: str | URL, **options: Unpack[RequestOptions]) -> Response:
         """GET; ``options`` are those of :meth:`request`."""

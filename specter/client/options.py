@@ -14,17 +14,22 @@ if TYPE_CHECKING:
     from specter.h3.config import H3Config
     from specter.quic.config import QuicConfig
 
-__all__ = ["ConnectionOptions", "RequestOptions", "SingleRequestOptions"]
+__all__ = ["BuildOptions", "ConnectionOptions", "RequestOptions", "SingleRequestOptions"]
 
 
-class RequestOptions(TypedDict, total=False):
-    """What :meth:`Client.request` takes besides method and URL."""
+class BuildOptions(TypedDict, total=False):
+    """What :meth:`Client.build_request` takes besides method and URL."""
 
     params: ParamTypes
     headers: HeaderTypes | None
     content: ContentTypes | None
     data: ParamTypes
     json: Any
+
+
+class RequestOptions(BuildOptions, total=False):
+    """What :meth:`Client.request` takes besides method and URL."""
+
     timeout: TimeoutTypes
 
 

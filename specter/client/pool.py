@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import threading
@@ -76,6 +77,7 @@ class Pool:
         self._dials: dict[Origin, _Dial] = {}
         self._closed = False
         self._waker = Waker()
+        self._interval = keep_alive
         self._keep_alive = KeepAlive(keep_alive) if keep_alive else None
         _pools.add(self)
 
@@ -114,7 +116,7 @@ class Pool:
         with self._lock:
             self._require_open()
             connection = self._connections.get(origin)
-            if connection is not None and not connection.closed:
+            if connection is not None and connection.usable():
                 return connection
             return self._dials.setdefault(origin, mine)
 
@@ -122,11 +124,14 @@ class Pool:
         logger.debug("connecting to %s", origin)
         connection = dial(self._dialer, origin.host, origin.port, budget, self._require_open, self._waker)
         with self._lock:
+            before = self._connections.get(origin)
             if not self._closed:
                 self._connections[origin] = connection
         if self._closed:
             connection.close()
             self._require_open()
+        if before is not None:
+            before.retire()
         self._release(origin, mine, None)
         logger.debug("connected to %s at %s", origin, connection.info.remote_address)
         if self._keep_alive is not None:
@@ -179,6 +184,7 @@ class Pool:
         self._lock = threading.Lock()
         self._connections, self._dials = {}, {}
         self._waker = Waker()
+        self._keep_alive = KeepAlive(self._interval) if self._interval else None
         for connection in connections:
             connection.disown()
 
@@ -191,5 +197,12 @@ def _after_fork() -> None:
         pool.forget()
 
 
+def _at_exit() -> None:
+    """Tell the servers, which would keep forgotten connections until they are idle for too long."""
+    for pool in list(_pools):
+        pool.close()
+
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_at_exit)

@@ -8,7 +8,7 @@ the caller of this module decides whose fault it is. Values lose surrounding whi
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Final, NamedTuple, TypeAlias
 
@@ -17,6 +17,7 @@ Lines: TypeAlias = Sequence[Line]
 
 __all__ = [
     "FieldError",
+    "KnownLines",
     "RequestHead",
     "ResponseHead",
     "parse_request",
@@ -29,16 +30,39 @@ _NAME_CHARS: Final = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
 _VALUE_CHARS: Final = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 _VISIBLE: Final = bytes(range(0x21, 0x7F))
 _METHOD_CHARS: Final = _NAME_CHARS + b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH"})
+"""Methods that need no look at their characters; CONNECT has rules of its own."""
+_PATH: Final = re.compile(rb"[!\"$-~]*")
 _SCHEME: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*")
 _CONNECTION_SPECIFIC: Final = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
 )
+_SPECIAL: Final = _CONNECTION_SPECIFIC | {b"content-length", b"host", b"te"}
+"""Names whose lines mean something to us or are forbidden."""
 _REQUEST_PSEUDO: Final = frozenset({b":method", b":scheme", b":authority", b":path", b":protocol"})
 _LINE_OVERHEAD: Final = 32
+_MAX_KNOWN: Final = 128
+_MAX_KNOWN_SIZE: Final = 128
 
 
 class FieldError(ValueError):
     """The message is malformed."""
+
+
+class KnownLines(set[Line]):
+    """Lines found well-formed before, whoever sent them; none of them has a special name.
+
+    It holds at most 128 lines of 128 bytes: when it is full it starts anew.
+    """
+
+    __slots__ = ()
+
+    def learn(self, lines: Iterable[Line]) -> None:
+        for line in lines:
+            if len(line[0]) + len(line[1]) <= _MAX_KNOWN_SIZE and line[0] not in _SPECIAL:
+                if len(self) >= _MAX_KNOWN:
+                    self.clear()
+                self.add(line)
 
 
 class RequestHead(NamedTuple):
@@ -62,7 +86,7 @@ def section_size(lines: Lines) -> int:
     return sum(map(len, chain.from_iterable(lines))) + _LINE_OVERHEAD * len(lines)
 
 
-def parse_response(lines: Lines, *, outgoing: bool = False) -> ResponseHead:
+def parse_response(lines: Lines, known: KnownLines, *, outgoing: bool = False) -> ResponseHead:
     """Return a response's control data and fields; ``FieldError`` when it is malformed."""
     if not lines or lines[0][0] != b":status":
         raise FieldError(":status does not come first")
@@ -71,18 +95,22 @@ def parse_response(lines: Lines, *, outgoing: bool = False) -> ResponseHead:
         raise FieldError("bad :status")
     if status == b"101":
         raise FieldError("101 does not exist in HTTP/3")
-    headers, names = _regular(lines, 1, outgoing)
-    if b"te" in names:
+    headers, special = _regular(lines, 1, known, outgoing)
+    if not special:
+        return ResponseHead(int(status), headers, None)
+    if _values(special, b"te"):
         raise FieldError("te in a response")
-    return ResponseHead(int(status), headers, _content_length(headers, names))
+    return ResponseHead(int(status), headers, _content_length(special))
 
 
-def parse_trailers(lines: Lines, *, outgoing: bool = False) -> tuple[Line, ...]:
+def parse_trailers(lines: Lines, known: KnownLines, *, outgoing: bool = False) -> tuple[Line, ...]:
     """Return a trailer section's fields; ``FieldError`` when it is malformed."""
-    return _regular(lines, 0, outgoing)[0]
+    return _regular(lines, 0, known, outgoing)[0]
 
 
-def parse_request(lines: Lines, *, extended_connect: bool, outgoing: bool = False) -> RequestHead:
+def parse_request(
+    lines: Lines, known: KnownLines, *, extended_connect: bool, outgoing: bool = False
+) -> RequestHead:
     """Return a request's control data and fields; ``FieldError`` when it is malformed.
 
     ``extended_connect``: the server announced that ``:protocol`` may be used (RFC 9220).
@@ -96,10 +124,10 @@ def parse_request(lines: Lines, *, extended_connect: bool, outgoing: bool = Fals
         if name in pseudo:
             raise FieldError(f"{name.decode()} came twice")
         pseudo[name] = value
-    headers, names = _regular(lines, len(pseudo), outgoing)
-    if b"te" in names and any(name == b"te" and value.lower() != b"trailers" for name, value in headers):
+    headers, special = _regular(lines, len(pseudo), known, outgoing)
+    if special and any(value.lower() != b"trailers" for value in _values(special, b"te")):
         raise FieldError("te is not trailers")
-    _check_target(pseudo, headers, names, extended_connect)
+    _check_target(pseudo, special, extended_connect)
     return RequestHead(
         pseudo[b":method"],
         pseudo.get(b":scheme", b""),
@@ -107,13 +135,13 @@ def parse_request(lines: Lines, *, extended_connect: bool, outgoing: bool = Fals
         pseudo.get(b":path", b""),
         pseudo.get(b":protocol", b""),
         headers,
-        _content_length(headers, names),
+        _content_length(special) if special else None,
     )
 
 
-def _check_target(pseudo: dict[bytes, bytes], headers: Lines, names: list[bytes], extended_connect: bool) -> None:
+def _check_target(pseudo: dict[bytes, bytes], special: Lines, extended_connect: bool) -> None:
     method = pseudo.get(b":method", b"")
-    if not method or method.translate(None, _METHOD_CHARS):
+    if method not in _METHODS and (not method or method.translate(None, _METHOD_CHARS)):
         raise FieldError("no valid :method")
     if b":protocol" in pseudo:
         if method != b"CONNECT" or not extended_connect:
@@ -127,11 +155,11 @@ def _check_target(pseudo: dict[bytes, bytes], headers: Lines, names: list[bytes]
             raise FieldError("CONNECT without a valid :authority")
         return
     scheme = pseudo.get(b":scheme", b"")
-    if not _SCHEME.fullmatch(scheme):
-        raise FieldError("no valid :scheme")
     web = scheme in (b"https", b"http")
+    if not web and not _SCHEME.fullmatch(scheme):
+        raise FieldError("no valid :scheme")
     _check_path(pseudo, method, web)
-    _check_authority(pseudo, headers, names, web)
+    _check_authority(pseudo, special, web)
 
 
 def _visible(value: bytes) -> bool:
@@ -140,15 +168,15 @@ def _visible(value: bytes) -> bool:
 
 def _check_path(pseudo: dict[bytes, bytes], method: bytes, web: bool) -> None:
     path = pseudo.get(b":path")
-    if path is None or path.translate(None, _VISIBLE) or b"#" in path:
+    if path is None or not _PATH.fullmatch(path):
         raise FieldError("no valid :path")
     if web and path[:1] != b"/" and not (path == b"*" and method == b"OPTIONS"):
         raise FieldError(":path does not begin with a slash")
 
 
-def _check_authority(pseudo: dict[bytes, bytes], headers: Lines, names: list[bytes], web: bool) -> None:
+def _check_authority(pseudo: dict[bytes, bytes], special: Lines, web: bool) -> None:
     authority = pseudo.get(b":authority")
-    hosts = {value for name, value in headers if name == b"host"} if b"host" in names else set()
+    hosts = _values(special, b"host") if special else set()
     if authority is not None:
         hosts.add(authority)
     if len(hosts) > 1:
@@ -162,15 +190,18 @@ def _check_authority(pseudo: dict[bytes, bytes], headers: Lines, names: list[byt
         raise FieldError("neither :authority nor host")
 
 
-def _regular(lines: Lines, start: int, outgoing: bool) -> tuple[tuple[Line, ...], list[bytes]]:
-    """Check the lines from ``start`` on; return them and their names.
+def _regular(lines: Lines, start: int, known: KnownLines, outgoing: bool) -> tuple[tuple[Line, ...], list[Line]]:
+    """Check the lines from ``start`` on; return them, and those of them that have a special name.
 
-    All names, and all values, are judged in one pass over their concatenation; only a suspicious section is
-    looked at line by line.
+    Known lines need no look. The names, and the values, of the others are judged in one pass over their
+    concatenation; only a suspicious section is looked at line by line.
     """
     headers = tuple(lines[start:])
-    names = [name for name, _ in headers]
-    values = b"\n".join([b"", *[value for _, value in headers], b""])
+    fresh = [line for line in headers if line not in known]
+    if not fresh:
+        return headers, fresh
+    names = [name for name, _ in fresh]
+    values = b"\n".join([b"", *[value for _, value in fresh], b""])
     if (
         b"" in names
         or b"".join(names).translate(None, _NAME_CHARS)
@@ -181,9 +212,17 @@ def _regular(lines: Lines, start: int, outgoing: bool) -> tuple[tuple[Line, ...]
         or b"\n\t" in values
     ):
         headers = tuple([_check_line(name, value, outgoing) for name, value in headers])
-    if not _CONNECTION_SPECIFIC.isdisjoint(names):
-        raise FieldError("connection-specific field")
-    return headers, names
+        return headers, _special(headers)
+    known.learn(fresh)
+    return headers, _special(fresh)
+
+
+def _special(lines: Lines) -> list[Line]:
+    special = [line for line in lines if line[0] in _SPECIAL]
+    for name, _ in special:
+        if name in _CONNECTION_SPECIFIC:
+            raise FieldError("connection-specific field")
+    return special
 
 
 def _check_line(name: bytes, value: bytes, outgoing: bool) -> Line:
@@ -198,10 +237,14 @@ def _check_line(name: bytes, value: bytes, outgoing: bool) -> Line:
     return name, value.strip(b" \t")
 
 
-def _content_length(headers: Lines, names: list[bytes]) -> int | None:
-    if b"content-length" not in names:
+def _values(special: Lines, wanted: bytes) -> set[bytes]:
+    return {value for name, value in special if name == wanted}
+
+
+def _content_length(special: Lines) -> int | None:
+    found = _values(special, b"content-length")
+    if not found:
         return None
-    found = {value for name, value in headers if name == b"content-length"}
     value = found.pop()
     if found or not value.isdigit() or len(value) > 19:
         raise FieldError("bad content-length")

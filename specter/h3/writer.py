@@ -15,21 +15,18 @@ class StreamWriter:
     A writer without a stream (``stream_id`` -1) keeps everything until ``open``.
     """
 
-    __slots__ = ("_fin", "_limit", "_queue", "_quic", "gone", "stream_id")
+    __slots__ = ("_fin", "_limit", "_queue", "_quic", "gone", "pending", "stream_id")
 
     def __init__(self, quic: Transport, stream_id: int = -1, *, limit: int = 1 << 20) -> None:
         self._quic = quic
-        self._queue = bytearray()
+        self._queue = _NOTHING
         self._fin = False
         self._limit = limit
         self.stream_id = stream_id
+        self.pending = False
+        """True while bytes or the end wait here."""
         self.gone = False
         """QUIC takes nothing on this stream any more; what is pushed disappears."""
-
-    @property
-    def pending(self) -> bool:
-        """True while bytes or the end wait here."""
-        return self._fin or len(self._queue) > 0
 
     def open(self, stream_id: int) -> None:
         self.stream_id = stream_id
@@ -38,18 +35,22 @@ class StreamWriter:
     def push(self, data: bytes | memoryview, fin: bool = False) -> None:
         """Send ``data``, now or later. Raises ``H3Error`` H3_EXCESSIVE_LOAD when the peer let too much pile up."""
         if not self._queue and self.stream_id >= 0:
-            sent = self.write(data, fin)
+            sent = self._write(data, fin)
             if sent == len(data):
                 return
             data = data[sent:]
-        self._queue += data
-        self._fin = fin
-        if len(self._queue) > self._limit:
-            raise H3Error(H3ErrorCode.H3_EXCESSIVE_LOAD, "the peer reads too little of a stream")
+        self._keep(data, fin)
         self.flush()
 
-    def write(self, data: bytes | memoryview | bytearray, fin: bool = False) -> int:
-        """Offer ``data`` to QUIC directly; return the bytes it took."""
+    def _keep(self, data: bytes | memoryview, fin: bool) -> None:
+        self._queue = self._queue + data if self._queue else bytearray(data)
+        self._fin = fin
+        self.pending = fin or len(self._queue) > 0
+        if len(self._queue) > self._limit:
+            raise H3Error(H3ErrorCode.H3_EXCESSIVE_LOAD, "the peer reads too little of a stream")
+
+    def _write(self, data: bytes | memoryview, fin: bool) -> int:
+        """Offer ``data`` to QUIC; return the bytes it took."""
         if self.gone:
             return len(data)
         try:
@@ -62,18 +63,20 @@ class StreamWriter:
     def flush(self) -> bool:
         """Offer what waits; true when nothing waits any more."""
         while self.pending and self.stream_id >= 0:
-            sent = self.write(bytes(self._queue), self._fin)
+            sent = self._write(bytes(self._queue), self._fin)
             if sent == len(self._queue):
-                self._queue.clear()
-                self._fin = False
-                return True
-            if not sent:
+                self._forget()
+            elif sent:
+                del self._queue[:sent]
+            else:
                 return False
-            del self._queue[:sent]
         return not self.pending
 
     def drop(self) -> None:
         """Forget what waits and take no more."""
         self.gone = True
-        self._queue.clear()
-        self._fin = False
+        self._forget()
+
+    def _forget(self) -> None:
+        self._queue = _NOTHING
+        self._fin = self.pending = False

@@ -160,6 +160,10 @@ class BlockingConnection:
             except StreamLimitReached:
                 self._exchanges.enqueue(exchange)
                 return False
+            except LocalProtocolError:
+                self._deliver()
+                self._require_open(exchange)
+                raise
             exchange.stream_id, exchange.sent_all = stream_id, fin
             self._exchanges.add(exchange)
             self._flush()
@@ -247,6 +251,8 @@ class BlockingConnection:
 
     def disown(self) -> None:
         """In the child of a fork: the connection is the parent's. Say nothing, forget it."""
+        self._lock = Lock()
+        self._leader = 0
         self._exchanges.failure = partial(NetworkError, "the connection belongs to the parent process")
         self._channel.close()
 

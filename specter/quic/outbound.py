@@ -72,11 +72,25 @@ class Outbound:
         core = self._core
         if core.packer.keys is not None:
             self._queue_due(now)
+        if core.handshake_confirmed and not self._has_app_work(now):
+            return
         budget = min(core.recovery.allowance(now), core.amplification.allowance)
         if not core.handshake_confirmed:
             budget -= self._send_handshake(now, budget)
         if core.packer.keys is not None:
             self._send_app(now, budget)
+
+    def _has_app_work(self, now: int) -> bool:
+        core = self._core
+        packer = core.packer
+        return bool(
+            packer.has_work(now)
+            or core.app.probes
+            or core.validator.has_pending
+            or core.waiting_writers
+            or packer.blocked
+            or packer.stalled
+        )
 
     # -- handshake --------------------------------------------------------------------------------------
 

@@ -12,6 +12,9 @@ from specter.quic.config import QuicConfig
 CRYPTO_WINDOW: Final = 65_536
 """Handshake bytes held ahead of what TLS has read (RFC 9000, section 7.5 asks for 4,096 at least)."""
 
+CRYPTO_GAPS: Final = 1024
+"""Disjoint pieces of handshake bytes held: more than any flight has packets."""
+
 CRYPTO_STREAM: Final = -1
 
 
@@ -35,7 +38,8 @@ class Space:
         self.sent = sent.SentPackets()
         self.opener: protection.PacketProtection | None = None
         self.sealer: protection.PacketProtection | None = None
-        self.crypto_in = reassembly.RecvBuffer(CRYPTO_WINDOW, None, TransportErrorCode.CRYPTO_BUFFER_EXCEEDED)
+        gaps = reassembly.SegmentBudget(CRYPTO_GAPS)
+        self.crypto_in = reassembly.RecvBuffer(CRYPTO_WINDOW, gaps, TransportErrorCode.CRYPTO_BUFFER_EXCEEDED)
         self.crypto_out = sendbuffer.SendBuffer(CRYPTO_STREAM, VARINT_MAX)
         self.probes = 0
         """Packets to send whatever the congestion window says (RFC 9002, section 6.2.4)."""

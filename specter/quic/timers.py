@@ -35,7 +35,7 @@ class Timers:
             core.validator.deadline,
             self._keep_alive_deadline(),
         )
-        if core.packer.has_work(0) or any(space.wants_to_send for space in core.spaces[:2]):
+        if core.packer.has_work(0) or not core.handshake_confirmed and self._handshake_waits():
             deadline = min(deadline, core.recovery.pacing_deadline(core.now))
         return deadline
 
@@ -60,9 +60,13 @@ class Timers:
         if now >= self._keep_alive_deadline():
             self._keep_alive(now)
 
+    def _handshake_waits(self) -> bool:
+        return any(space.wants_to_send for space in self._core.spaces[: SpaceId.APPLICATION])
+
     def _keep_alive_deadline(self) -> int:
         core = self._core
-        return core.idle.keep_alive_deadline(core.config.keep_alive) if core.handshake_complete else NEVER
+        interval = core.config.keep_alive
+        return core.idle.keep_alive_deadline(interval) if interval and core.handshake_complete else NEVER
 
     def _give_up(self) -> None:
         """End a handshake that takes too long, telling the peer if it can hear us."""

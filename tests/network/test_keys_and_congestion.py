@@ -32,15 +32,16 @@ def old_keys_are_gone(application: Application) -> bool:
 @pytest.mark.parametrize("by", ["client", "server", "both"])
 def test_key_updates_under_loss(by: str) -> None:
     link = Link(loss=0.05, reorder=0.1, reorder_delay=15 * MS, duplicate=0.05)
-    pair = Pair(1, link, orders=[Order(Action.ECHO, 40_000, number) for number in range(12)])
-    for count in range(3, 12, 3):
-        pair.transfer(count)
+    pair = Pair(1, link, orders=[Order(Action.ECHO, 40_000, number) for number in range(4)])
+    for _ in range(3):
+        pair.transfer()
         pair.run(lambda: old_keys_are_gone(pair.client) and old_keys_are_gone(pair.server))
         ends: list[Application] = [pair.client] if by == "client" else [pair.server]
         if by == "both":
             ends.append(pair.client)
         for end in ends:
             end.connection.update_keys()
+        pair.client.order(*(Order(Action.ECHO, 40_000, number) for number in range(4)))
         pair.poke()
     pair.transfer()
     server = pair.server
@@ -90,7 +91,7 @@ def test_the_window_recovers_after_heavy_loss(algorithm: str) -> None:
 def test_two_connections_share_a_bottleneck(algorithm: str) -> None:
     config = QuicConfig(congestion=algorithm)
     pair = Pair(5, Link(bandwidth=20_000_000, queue=80_000), server_config=config, start=False)
-    clients = [pair.new_client([Order(Action.DOWNLOAD, 6 * MEGABYTE)], name=f"client {n}") for n in range(2)]
+    clients = [pair.new_client([Order(Action.DOWNLOAD, 4 * MEGABYTE)], name=f"client {n}") for n in range(2)]
     for number, client in enumerate(clients):
         pair.add(client, ("client", number))
     pair.run(lambda: any(client.done for client in clients))

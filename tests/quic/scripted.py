@@ -56,7 +56,7 @@ class Scripted:
             self.numbers[space] += 1
         core = self.source._core
         if space is SpaceId.APPLICATION:
-            header = bytes([0x43 | flags]) + core.remote_cids.current + number.to_bytes(4, "big")
+            header = bytes([0x43 ^ flags]) + core.remote_cids.current + number.to_bytes(4, "big")
         else:
             header = encode_long_header(_TYPES[space], 1, core.remote_cids.current, core.first_cid, number, 4)
             header = bytes([header[0] ^ flags]) + header[1:]
@@ -70,7 +70,7 @@ class Scripted:
 
     def deliver(self, *datagrams: bytes) -> list[bytes]:
         """Hand datagrams to the target in one burst, as a driver does; return what it answers."""
-        batch = batches.ReceiveBatch(max(96, len(datagrams)))
+        batch = batches.ReceiveBatch(max(96, 2 * len(datagrams)))
         for data in datagrams:
             batch.append(data)
         self.target.receive(batch, self.pair.now)

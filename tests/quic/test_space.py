@@ -8,7 +8,7 @@ from specter._frame_types import Crypto
 from specter._wire import TransportError
 from specter._wire import TransportErrorCode as Code
 from specter.quic.config import QuicConfig
-from specter.quic.space import CRYPTO_WINDOW, Space, SpaceId
+from specter.quic.space import CRYPTO_GAPS, CRYPTO_WINDOW, Space, SpaceId
 from tests.quic.scripted import Scripted, connected
 from tests.quic.support import Pair
 
@@ -73,6 +73,19 @@ def test_crypto_data_far_ahead_is_refused_in_every_space(space: SpaceId) -> None
     assert peer.closed is not None
     assert peer.closed.error_code == Code.CRYPTO_BUFFER_EXCEEDED
     assert peer.target._core.spaces[space].crypto_in.pending_segments == 0
+
+
+@pytest.mark.security
+@pytest.mark.parametrize("space", list(SpaceId), ids=lambda space: space.name.lower())
+def test_crypto_bytes_with_gaps_are_capped(space: SpaceId) -> None:
+    """quinn RUSTSEC-2026-0341: the cap on fragments holds for handshake bytes too, in every space."""
+    peer = connected() if space is SpaceId.APPLICATION else early(True, space)
+    base = peer.target._core.spaces[space].crypto_in.consumed
+    for start in range(0, 3000, 100):
+        if not peer.target.closing:
+            peer.say(*[Crypto(base + 1 + 2 * n, b"x") for n in range(start, start + 100)], space=space)
+    assert peer.closed is not None
+    assert peer.target._core.spaces[space].crypto_in.pending_segments <= CRYPTO_GAPS
 
 
 @pytest.mark.security

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specter._wire import NEVER
-from tests.twins.compare import Pair, outcome, resident
+from tests.twins.compare import Pair, measures_memory, outcome, resident
 
 ATTRIBUTES = ("largest", "deadline", "pending", "ranges")
 MS = 1_000_000
@@ -129,6 +129,7 @@ def test_numbers_have_64_bits(make):
         tracker.record(1 << 63, 0, True, 0)
 
 
+@measures_memory
 def test_nothing_is_kept(twins):
     module = twins("acks").compiled
     rng = random.Random(1)

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tests.twins.compare import Pair, outcome, resident, same, same_type
+from tests.twins.compare import Pair, measures_memory, outcome, resident, same, same_type
 
 ADDRESSES = (None, ("192.0.2.1", 4433), ("2001:db8::1", 4433, 0, 0))
 SLOT = 1536
@@ -132,6 +132,7 @@ def test_making_one_that_is_too_large(twins):
             assert outcome(getattr(module, name), 1 << 60)[0] in (OverflowError, MemoryError)
 
 
+@measures_memory
 def test_nothing_is_kept(twins):
     module = twins("batch").compiled
     data = bytes(1200)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from specter import _frame_types as types
 from specter._wire import VARINT_MAX
-from tests.twins.compare import outcome, resident, same
+from tests.twins.compare import measures_memory, outcome, resident, same
 
 EDGES = (0, 1, 63, 64, 16383, 16384, (1 << 30) - 1, 1 << 30, (1 << 60), VARINT_MAX)
 ODD = (-1, VARINT_MAX + 1, 1 << 63, 1 << 64, 1 << 200, -(1 << 70), True, False, 1.5, None, "1", b"1", [])
@@ -283,6 +283,7 @@ def test_a_long_run_of_padding_costs_no_more_than_a_short_one(pair):
     assert best(pair.compiled.decode, bytes(1000)) <= 2 * best(pair.compiled.decode, bytes(10))
 
 
+@measures_memory
 def test_nothing_is_kept(pair):
     rng = random.Random(1)
     wires = [payload(pair, rng) for _ in range(50)] + [b"\x1f", b"\x40", b"\x02\x01", b""]

@@ -93,6 +93,9 @@ def _rows(figure: str, unit: str, factor: float, budget: Budget, task: dict[str,
 def _row(title: str, unit: str, factor: float, budget: Budget | None, name: str, results: list[dict[str, Any]]) -> Row:
     values = [result["cpu"] * factor for result in results]
     wall = median(result["wall"] * factor for result in results)
-    version = results[0]["version"]
-    note = f"{name} {version}; {min(values):.3g}-{max(values):.3g} in {len(values)} processes, wall {wall:.3g} {unit}"
+    share = median(result["system"] / result["cpu"] for result in results)
+    note = (
+        f"{name} {results[0]['version']}; {min(values):.3g}-{max(values):.3g} in {len(values)} processes, "
+        f"{share:.0%} of it system calls, wall {wall:.3g} {unit}"
+    )
     return Row(title, median(values), unit, budget, note)

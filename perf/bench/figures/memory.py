@@ -24,7 +24,9 @@ def memory(scale: Scale) -> Iterator[Row]:
     except (CaddyMissing, WorkerFailed) as error:
         yield missing(figure, "MB", at_most(64), str(error))
         return
-    note = f"interpreter {found['bare']:.0f} MB, with Specter imported {found['imported']:.0f}, peak {found['peak']:.0f}"
+    note = (
+        f"interpreter {found['bare']:.0f} MB, with Specter imported {found['imported']:.0f}, peak {found['peak']:.0f}"
+    )
     yield Row(figure, found["peak"] - found["bare"], "MB", at_most(64), note)
     early, late = found["early"], found["late"]
     note = f"resident {early:.1f} MB after a tenth, {late:.1f} at the end"

@@ -46,9 +46,7 @@ class Feed:
 
     def _accept(self, datagram: bytes, now: int) -> H3Connection:
         header = parse_header(datagram, 0, len(datagram), _CID_LENGTH)
-        tls = ServerTlsConfig(
-            credentials=(self._credential,), cipher_suites=(CipherSuite.TLS_AES_128_GCM_SHA256,)
-        )
+        tls = ServerTlsConfig(credentials=(self._credential,), cipher_suites=(CipherSuite.TLS_AES_128_GCM_SHA256,))
         quic = Connection.server(
             self._config, tls, SeededEntropy("server"), now, original_dcid=header.dcid, client_cid=header.scid
         )
