@@ -97,9 +97,9 @@ class Caddy:
         """Caddy opens TCP and UDP together; a finished TLS handshake on TCP says that both are there."""
         context = ssl.create_default_context(cafile=self.ca_file)
         try:
-            with socket.create_connection((HOST, self.port), 1) as plain:
-                with context.wrap_socket(plain, server_hostname="localhost"):
-                    return True
+            plain = socket.create_connection((HOST, self.port), 1)
+            with plain, context.wrap_socket(plain, server_hostname="localhost"):
+                return True
         except OSError:
             return False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from ctypes.util import find_library
 from functools import cache
+from importlib import import_module
 from time import perf_counter_ns
 from typing import Any
 
@@ -17,11 +18,9 @@ from specter._reference.protection import AES_128_GCM_SHA256
 def libcrypto() -> str:
     """Return the path of the libcrypto that the compiled twin uses, or of the system's when it uses none."""
     try:
-        from specter._speedups import _libcrypto
+        described: str = import_module("specter._speedups._libcrypto").describe()
     except ImportError:
         described = ""
-    else:
-        described = _libcrypto.describe()
     path = re.search(r"\((.+)\)$", described)
     found = path[1] if path else find_library("crypto")
     if not found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import importlib
 import importlib.util
 import sys
 import sysconfig
@@ -66,18 +67,18 @@ def _build_once(source: Path, folder: Path, target: Path) -> None:
 
 def _build(source: Path, folder: Path) -> None:
     try:
-        from Cython.Build import cythonize
-        from setuptools import Distribution, Extension
-        from setuptools.command.build_ext import build_ext
+        cython = importlib.import_module("Cython.Build")
+        setuptools = importlib.import_module("setuptools")
+        commands = importlib.import_module("setuptools.command.build_ext")
     except ImportError as error:
         raise NativeUnavailable(f"{error.name} is not installed") from error
     copy = folder / source.name
     copy.write_bytes(source.read_bytes())
-    extension = Extension(source.stem, [str(copy)], extra_compile_args=["-O3"])
+    extension = setuptools.Extension(source.stem, [str(copy)], extra_compile_args=["-O3"])
     try:
-        modules = cythonize([extension], include_path=[str(ROOT)], quiet=True)
+        modules = cython.cythonize([extension], include_path=[str(ROOT)], quiet=True)
         options: dict[str, Any] = {"build_lib": str(folder), "build_temp": str(folder)}
-        command = build_ext(Distribution({"ext_modules": modules}), **options)
+        command = commands.build_ext(setuptools.Distribution({"ext_modules": modules}), **options)
         command.ensure_finalized()
         command.run()
     except Exception as error:  # compilers fail in every way there is

@@ -89,9 +89,9 @@ class Client:
 
     def build_request(self, method: str, url: str | URL, **options: Unpack[BuildOptions]) -> Request:
         """Return a request with the client's defaults in it, for ``send``."""
-        merged = self.headers.copy()
-        merged.update(options.get("headers"))
-        options["headers"] = merged
+        own = options.get("headers")
+        options["headers"] = merged = self.headers.copy() if own else self.headers  # a request copies them
+        merged.update(own)
         return Request(method, with_params(self._merged(url), self._params), **options)
 
     def _merged(self, url: str | URL) -> str | URL:

@@ -63,11 +63,12 @@ class Request:
     def fields(self) -> list[tuple[bytes, bytes]]:
         """Return the header section as HTTP/3 sends it; a ``host`` field becomes ``:authority``."""
         lines = self.headers.raw
-        authority = next((value for name, value in lines if name == b"host"), None)
-        if authority is None:
-            authority = self.url.authority.encode()
-        else:
-            lines = [line for line in lines if line[0] != b"host"]
+        authority = self.url.authority.encode()
+        for name, value in lines:
+            if name == b"host":
+                authority = value
+                lines = [line for line in lines if line[0] != b"host"]
+                break
         return [
             (b":method", self.method.encode()),
             (b":scheme", b"https"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import datetime
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -53,9 +53,9 @@ class Timing:
     complete: float | None = None
     """The last byte of the body was read."""
 
-    def mark(self, name: str) -> None:
-        """Set one of the three moments to now."""
-        setattr(self, name, (clock.now() - self.started) / clock.SECOND)
+    def elapsed(self) -> float:
+        """Return the seconds from the call until now."""
+        return (clock.now() - self.started) / clock.SECOND
 
 
 class Response:
@@ -258,7 +258,11 @@ class Response:
             raise StreamClosed("the response was closed before its body was read")
         self._started = True
         view = memoryview(buffer).cast("B")
-        count = self._guarded(lambda: self._source.readinto(view)) if len(view) else 0
+        try:
+            count = self._source.readinto(view) if len(view) else 0
+        except BaseException:
+            self.close()
+            raise
         if not count and len(view):
             self._finish()
         return count
@@ -291,21 +295,18 @@ class Response:
         while True:
             if self._closed:
                 raise StreamClosed("the response was closed while its body was read")
-            piece = self._guarded(lambda: read(limit))
+            try:
+                piece = read(limit)
+            except BaseException:
+                self.close()
+                raise
             if not piece:
                 break
             yield piece
         self._finish()
 
-    def _guarded(self, step: Callable[[], Any]) -> Any:
-        try:
-            return step()
-        except BaseException:
-            self.close()
-            raise
-
     def _finish(self) -> None:
-        self.timing.mark("complete")
+        self.timing.complete = self.timing.elapsed()
         self.close()
 
 

@@ -38,7 +38,7 @@ def exchange(pool: Pool, request: Request, timeouts: Timeouts) -> Response:
     for last in (False, True):
         lease = pool.acquire(request.url.origin, budget)
         timing.reused = lease.reused
-        timing.mark("connected")
+        timing.connected = timing.elapsed()
         attempt = _Attempt(request, lease, budget)
         try:
             return attempt.run(timing)
@@ -71,7 +71,7 @@ class _Attempt:
         if self._lease.quiet and request.safe:
             self._expect_a_sign()
         status, fields = transfer.head()
-        timing.mark("headers")
+        timing.headers = timing.elapsed()
         return Response(
             status,
             headers=Headers.from_wire(fields),

@@ -6,7 +6,7 @@ import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import quote, quote_plus, urljoin, urlsplit
 
 from specter.errors import InvalidURL, UnsupportedProtocol
@@ -47,7 +47,7 @@ class URL:
         UnsupportedProtocol: its scheme is not ``https``.
     """
 
-    __slots__ = ("fragment", "host", "path", "port", "query")
+    __slots__ = ("authority", "fragment", "host", "origin", "path", "port", "query", "target")
 
     host: str
     """In ASCII (A-labels) and lower case; an IPv6 address without brackets."""
@@ -55,39 +55,30 @@ class URL:
     path: str
     query: str
     fragment: str
+    origin: Origin
+    authority: str
+    """Host and port as in the URL: no default port, no IPv6 zone."""
+    target: str
+    """Path and query: what the server is asked for."""
 
     scheme: Final = "https"
 
     def __init__(self, url: str | URL, params: ParamTypes = None) -> None:
         if isinstance(url, URL):
-            for name in self.__slots__:
-                object.__setattr__(self, name, getattr(url, name))
+            parts = {name: getattr(url, name) for name in self.__slots__}
         elif isinstance(url, str):
-            for name, value in _parse(url).items():
-                object.__setattr__(self, name, value)
+            parts = _parse(url)
         else:
             raise TypeError(f"a URL is text, not {type(url).__name__}")
         added = encode_params(params)
         if added:
-            object.__setattr__(self, "query", f"{self.query}&{added}" if self.query else added)
+            parts["query"] = f"{parts['query']}&{added}" if parts["query"] else added
+        parts["target"] = f"{parts['path']}?{parts['query']}" if parts["query"] else parts["path"]
+        for name, value in parts.items():
+            object.__setattr__(self, name, value)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("a URL does not change")
-
-    @property
-    def origin(self) -> Origin:
-        return Origin(self.host, self.port)
-
-    @property
-    def authority(self) -> str:
-        """Host and port as in the URL: no default port, no IPv6 zone."""
-        host = _bracketed(self.host.partition("%")[0])
-        return host if self.port == HTTPS_PORT else f"{host}:{self.port}"
-
-    @property
-    def target(self) -> str:
-        """Path and query: what the server is asked for."""
-        return f"{self.path}?{self.query}" if self.query else self.path
 
     def join(self, reference: str) -> URL:
         """Return what ``reference`` means on a page of this URL (RFC 3986, section 5.2)."""
@@ -117,7 +108,7 @@ def with_params(url: str | URL, params: ParamTypes = None) -> URL:
     return url if isinstance(url, URL) else _cached(url)
 
 
-def _parse(url: str) -> dict[str, str | int]:
+def _parse(url: str) -> dict[str, Any]:
     """Return the parts of a URL by name."""
     if len(url) > MAX_LENGTH:
         raise InvalidURL("the URL is too long")
@@ -133,9 +124,13 @@ def _parse(url: str) -> dict[str, str | int]:
         raise InvalidURL("the URL holds credentials; send them in an Authorization header")
     if port == 0:
         raise InvalidURL("port 0 cannot be connected to")
+    host, port = _host(parts.hostname or "", url), HTTPS_PORT if port is None else port
+    plain = _bracketed(host.partition("%")[0])
     return {
-        "host": _host(parts.hostname or "", url),
-        "port": HTTPS_PORT if port is None else port,
+        "host": host,
+        "port": port,
+        "origin": Origin(host, port),
+        "authority": plain if port == HTTPS_PORT else f"{plain}:{port}",
         "path": _quoted(_without_dots(parts.path), _PATH_SAFE) or "/",
         "query": _quoted(parts.query, _QUERY_SAFE),
         "fragment": parts.fragment,

@@ -44,6 +44,8 @@ class ControlStream:
         self._max_push_id = -1
 
     def advance(self) -> None:
+        """Understand what is here; called when the stream is readable."""
+        self._reader.dry = False
         while (frame := self._reader.next(self._admit)) is not None:
             self._handle(*frame)
 

@@ -11,7 +11,7 @@ from specter._wire import TransportError
 from specter.h3.errors import H3Error, H3ErrorCode
 from specter.h3.transport import Transport
 
-__all__ = ["KNOWN_TYPES", "FrameReader", "FrameType", "decode_identifier", "encode_frame", "encode_header"]
+__all__ = ["DATA", "HEADERS", "KNOWN_TYPES", "FrameReader", "FrameType", "decode_identifier", "encode_frame", "encode_header"]
 
 
 class FrameType(IntEnum):
@@ -33,6 +33,11 @@ KNOWN_TYPES: Final = frozenset(FrameType) | _HTTP2_TYPES
 """Types that are an error where they are not expected; every other type is skipped."""
 
 DATA: Final = int(FrameType.DATA)
+HEADERS: Final = int(FrameType.HEADERS)
+_SMALL_FRAME: Final = 4096
+_READ_AHEAD: Final = 8192
+_OPENED: Final = (DATA, b"")
+
 Admit: TypeAlias = Callable[[int, int], bool]
 
 
@@ -91,8 +96,10 @@ class FrameReader:
 
     DATA payload is never gathered: ``data_left`` bytes of it are to be read before ``next`` goes on.
 
-    Until the first DATA frame up to ``window`` bytes are taken from QUIC at a time, so that a small message costs
-    one call; after it, exactly what a header or the body's reader asks for.
+    What is taken from QUIC at a time, so that a chunk costs one call: before the first DATA frame and after a small
+    one some kilobytes, after a large one a header of the same size, and what the body's reader asks for.
+    ``dry``: QUIC gave less than that, so there is nothing until it says that the stream is readable; whoever hears
+    that sets it to false.
     """
 
     __slots__ = (
@@ -106,6 +113,7 @@ class FrameReader:
         "_wanted",
         "_window",
         "data_left",
+        "dry",
     )
 
     def __init__(self, quic: Transport, stream_id: int, *, window: int = 2048) -> None:
@@ -117,8 +125,9 @@ class FrameReader:
         self._kind = -1
         self._wanted = 0
         self._gathering = False
-        self._partial = bytearray()
+        self._partial: bytearray | None = None
         self.data_left = 0
+        self.dry = False
 
     @property
     def buffered(self) -> int:
@@ -137,62 +146,73 @@ class FrameReader:
         for DATA), false skips it unseen; it raises what the frame deserves, so it also limits payloads.
         """
         while True:
-            if self._kind < 0 and not self._begin(admit):
-                return None
-            kind = self._kind
+            if self._kind >= 0:
+                kind = self._kind
+                if self._gathering:
+                    payload = self._gather()
+                    return None if payload is None else (kind, payload)
+                if not self._skip():
+                    return None
+            start = self._pos
+            kind, length, pos = _parse_header(self._buffer, start)
+            if kind < 0:
+                if not self._fill(length):
+                    return None
+                continue
+            wanted = admit(kind, length)
+            self._pos = pos
             if kind == DATA:
-                self.data_left, self._wanted, self._kind = self._wanted, 0, -1
-                self._window = 0
-                return DATA, b""
-            if self._gathering:
-                payload = self._gather()
-                return None if payload is None else (kind, payload)
-            if not self._skip():
-                return None
+                self.data_left = length
+                self._window = pos - start if length >= _SMALL_FRAME else _READ_AHEAD
+                return _OPENED
+            self._kind, self._wanted, self._gathering = kind, length, wanted
 
-    def _begin(self, admit: Admit) -> bool:
-        """Read a frame header and ask what to do with the frame; false when the header is not whole."""
-        kind, wanted, pos = _parse_header(self._buffer, self._pos)
-        while kind < 0:
-            more = self._quic.read(self._stream_id, max(wanted, self._window))
-            if not more:
-                return False
-            self._buffer = self._buffer[pos:] + more if pos < len(self._buffer) else more
-            self._pos = 0
-            kind, wanted, pos = _parse_header(self._buffer, 0)
-        self._kind, self._wanted, self._pos = kind, wanted, pos
-        self._gathering = admit(kind, wanted)
+    def _fill(self, missing: int) -> bool:
+        """Get the rest of a frame header, at least ``missing`` bytes of it, and perhaps what follows."""
+        more = self._pull(max(missing, self._window))
+        if not more:
+            return False
+        held = self._buffer[self._pos :]
+        self._buffer = held + more if held else more
+        self._pos = 0
         return True
+
+    def _pull(self, size: int) -> bytes:
+        """Take up to ``size`` bytes from QUIC."""
+        if self.dry:
+            return b""
+        piece = self._quic.read(self._stream_id, size)
+        self.dry = len(piece) < size
+        return piece
 
     def _take(self, size: int) -> bytes:
         """Return up to ``size`` bytes, those held first."""
-        pos = self._pos
-        held = len(self._buffer) - pos
-        if not held:
-            return self._quic.read(self._stream_id, size)
-        if held <= size:
-            piece = self._buffer[pos:] if pos else self._buffer
+        pos, buffer = self._pos, self._buffer
+        end = pos + size
+        if end < len(buffer):
+            self._pos = end
+            return buffer[pos:end]
+        if pos < len(buffer):
             self._buffer, self._pos = b"", 0
-        else:
-            piece = self._buffer[pos : pos + size]
-            self._pos = pos + size
-        return piece
+            return buffer[pos:]
+        return self._pull(size)
 
     def _gather(self) -> bytes | None:
-        partial = self._partial
-        piece = b""
-        while self._wanted > len(partial):
-            piece = self._take(self._wanted - len(partial))
+        """Return the whole payload; ``None`` when its rest is not here, what is here is kept."""
+        if self._partial is None:
+            piece = self._take(self._wanted)
+            if len(piece) == self._wanted:
+                self._kind = -1
+                return piece
+            self._partial = bytearray(piece)
+        while len(self._partial) < self._wanted:
+            piece = self._take(self._wanted - len(self._partial))
             if not piece:
                 return None
-            if len(piece) == self._wanted:
-                break
-            partial += piece
-        else:
-            piece = bytes(partial)
-            partial.clear()
+            self._partial += piece
+        payload, self._partial = bytes(self._partial), None
         self._kind = -1
-        return piece
+        return payload
 
     def _skip(self) -> bool:
         while self._wanted:
@@ -204,7 +224,16 @@ class FrameReader:
         return True
 
     def read_data(self, max_bytes: int) -> bytes:
-        """Return up to ``max_bytes`` of the open DATA frame, ``b""`` when none are here."""
+        """Return up to ``max_bytes`` of the open DATA frame, ``b""`` when none are here.
+
+        As many bytes are taken from QUIC; those that belong to later frames wait here.
+        """
+        if self._pos >= len(self._buffer):
+            piece = self._pull(max_bytes)
+            if len(piece) <= self.data_left:
+                self.data_left -= len(piece)
+                return piece
+            self._buffer, self._pos = piece, 0
         piece = self._take(min(self.data_left, max_bytes))
         self.data_left -= len(piece)
         return piece
@@ -216,7 +245,11 @@ class FrameReader:
             piece = self._take(size)
             size = len(piece)
             view[:size] = piece
+        elif self.dry:
+            return 0
         else:
-            size = self._quic.readinto(self._stream_id, view[:size])
+            wanted = size
+            size = self._quic.readinto(self._stream_id, view if wanted == len(view) else view[:wanted])
+            self.dry = size < wanted
         self.data_left -= size
         return size

@@ -46,11 +46,13 @@ class PeerStreams:
         self._unidentified[stream_id] = b""
 
     def readable(self, stream_id: int) -> None:
-        if stream_id in self._unidentified:
-            self._identify(stream_id)
         reader = self._readers.get(stream_id)
         if reader is None:
-            return
+            if stream_id not in self._unidentified:
+                return
+            self._identify(stream_id)
+            if (reader := self._readers.get(stream_id)) is None:
+                return
         reader(stream_id)
         if self._session.quic.at_end(stream_id):
             raise self._closed(stream_id)
@@ -104,10 +106,16 @@ class PeerStreams:
         return lambda _: control.advance()
 
     def _read_encoder(self, stream_id: int) -> None:
-        while data := self._session.quic.read(stream_id, _CHUNK):
+        size = _CHUNK
+        while size == _CHUNK:
+            data = self._session.quic.read(stream_id, _CHUNK)
+            size = len(data)
             for unblocked in self._session.decoder.feed(data):
                 self._on_unblocked(unblocked)
 
     def _read_decoder(self, stream_id: int) -> None:
-        while data := self._session.quic.read(stream_id, _CHUNK):
+        size = _CHUNK
+        while size == _CHUNK:
+            data = self._session.quic.read(stream_id, _CHUNK)
+            size = len(data)
             self._session.encoder.feed(data)

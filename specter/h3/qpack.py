@@ -110,6 +110,7 @@ class FieldEncoder:
     def __init__(self, config: H3Config, output: StreamWriter) -> None:
         self._encoder = pylsqpack.Encoder()
         self._static = pylsqpack.Encoder()
+        self._last: tuple[Lines, bytes] = ([], b"")
         self._config = config
         self._output = output
         self._dynamic = False
@@ -127,12 +128,20 @@ class FieldEncoder:
     def encode(self, stream_id: int, lines: Lines) -> bytes:
         """Return an encoded field section."""
         if not self._dynamic or self._output.pending or self._acknowledgments.missing >= MAX_UNACKNOWLEDGED:
-            return self._static.encode(stream_id, lines)[1]
+            return self._encode_static(lines)
         instructions, block = self._encoder.encode(stream_id, lines)
         if instructions:
             self._output.push(instructions)
         if block[0]:
             self._acknowledgments.expect(stream_id)
+        return block
+
+    def _encode_static(self, lines: Lines) -> bytes:
+        """Encode without state: the same lines always give the same bytes, so those of the last section are kept."""
+        if lines == self._last[0]:
+            return self._last[1]
+        block: bytes = self._static.encode(0, lines)[1]
+        self._last = lines.copy(), block
         return block
 
     def feed(self, data: bytes) -> None:

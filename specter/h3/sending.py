@@ -7,7 +7,7 @@ from typing import Final
 
 from specter.errors import LocalProtocolError
 from specter.h3.fields import Lines, section_size
-from specter.h3.frames import FrameType, encode_frame, encode_header
+from specter.h3.frames import DATA, HEADERS, encode_frame, encode_header
 from specter.h3.qpack import MAX_STRING
 from specter.h3.session import Session
 from specter.h3.writer import StreamWriter
@@ -25,33 +25,37 @@ class Phase(IntEnum):
     DONE = 2
 
 
-class Sending:
+_HEAD: Final = Phase.HEAD
+_BODY: Final = Phase.BODY
+_DONE: Final = Phase.DONE
+
+
+class Sending(StreamWriter):
     """Writes one message. ``LocalProtocolError`` is for calls in the wrong order or against the caller's own words."""
 
-    __slots__ = ("_expected", "_no_content", "_phase", "_sent", "_session", "_starved", "_writer", "stream_id")
+    __slots__ = ("_expected", "_no_content", "_phase", "_sent", "_session", "_starved")
 
     def __init__(self, session: Session, stream_id: int) -> None:
+        super().__init__(session.quic, stream_id)
         self._session = session
-        self._writer = StreamWriter(session.quic, stream_id)
-        self._phase = Phase.HEAD
+        self._phase = _HEAD
         self._expected: int | None = None
         self._no_content = False
         self._sent = 0
         self._starved = False
-        self.stream_id = stream_id
 
     @property
     def finished(self) -> bool:
         """Nothing is left to do: the end was handed to QUIC, or the peer wants no more."""
-        return self._writer.gone or (self._phase is Phase.DONE and not self._writer.pending)
+        return self.gone or (self._phase is _DONE and not self.pending)
 
     @property
     def stopped(self) -> bool:
-        return self._writer.gone
+        return self.gone
 
     @property
     def head_sent(self) -> bool:
-        return self._phase is not Phase.HEAD
+        return self._phase is not _HEAD
 
     def interim(self, lines: Lines) -> None:
         self._section(lines, fin=False)
@@ -62,25 +66,25 @@ class Sending:
         if fin:
             self._check_complete(0)
         self._section(lines, fin=fin)
-        self._phase = Phase.DONE if fin else Phase.BODY
+        self._phase = _DONE if fin else _BODY
 
     def trailers(self, lines: Lines) -> None:
-        if self._phase is not Phase.BODY:
+        if self._phase is not _BODY:
             raise LocalProtocolError("the message already ended")
         self._check_complete(0)
         self._section(lines, fin=True)
-        self._phase = Phase.DONE
+        self._phase = _DONE
 
     def _section(self, lines: Lines, *, fin: bool) -> None:
-        block = self._session.encoder.encode(self.stream_id, list(lines))
-        self._writer.push(encode_frame(FrameType.HEADERS, block), fin)
+        block = self._session.encoder.encode(self.stream_id, lines if type(lines) is list else list(lines))
+        self.push(encode_frame(HEADERS, block), fin)
 
     def _check_complete(self, more: int) -> None:
         if self._expected is not None and self._sent + more != self._expected:
             raise LocalProtocolError(f"content-length is {self._expected}, the body has {self._sent + more} bytes")
 
     def _check_body(self, size: int, fin: bool) -> None:
-        if self._phase is not Phase.BODY:
+        if self._phase is not _BODY:
             raise LocalProtocolError("no body can be sent now")
         if size and self._no_content:
             raise LocalProtocolError("this message has no content")
@@ -91,16 +95,16 @@ class Sending:
 
     def body(self, data: bytes | bytearray | memoryview, fin: bool) -> int:
         """Send ``data`` as DATA; return the bytes accepted, fewer when QUIC is full (then ``writable`` comes)."""
-        if self._writer.gone:
+        if self.gone:
             return len(data)
         view = memoryview(data).cast("B") if data else memoryview(b"")
         size = len(view)
         self._check_body(size, fin)
-        if not self._writer.flush() and (size or not fin):
+        if not self.flush() and (size or not fin):
             self._starved = True
             return 0
         accepted = 0
-        while accepted < size and not self._writer.pending:
+        while accepted < size and not self.pending:
             accepted += self._data(view[accepted:], fin)
             if self.stopped:
                 return size
@@ -109,8 +113,8 @@ class Sending:
             self._starved = True
         elif fin:
             if not size:
-                self._writer.push(b"", True)
-            self._phase = Phase.DONE
+                self.push(b"", True)
+            self._phase = _DONE
         return accepted
 
     def _data(self, view: memoryview, fin: bool) -> int:
@@ -118,24 +122,24 @@ class Sending:
         room = self._session.quic.writable(self.stream_id) - _HEADER_ROOM
         size = min(len(view), room if room > 0 else _TINY)
         fin = fin and size == len(view)
-        header = encode_header(FrameType.DATA, size)
+        header = encode_header(DATA, size)
         if size <= _SMALL:
-            self._writer.push(header + bytes(view[:size]), fin)
+            self.push(header + bytes(view[:size]), fin)
         else:
-            self._writer.push(header)
-            self._writer.push(view[:size], fin)
+            self.push(header)
+            self.push(view[:size], fin)
         return size
 
     def writable(self) -> bool:
         """QUIC takes bytes again; true when the caller should hear of it."""
-        if not self._writer.flush() or not self._starved:
+        if not self.flush() or not self._starved:
             return False
         self._starved = False
-        return self._phase is Phase.BODY
+        return self._phase is _BODY
 
     def stop(self) -> None:
         """The peer wants no more of this message, or we gave it up."""
-        self._writer.drop()
+        self.drop()
 
 
 def check_section_size(session: Session, lines: Lines) -> None:

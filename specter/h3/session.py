@@ -9,6 +9,7 @@ from specter._backend import frames as _wire
 from specter._entropy import Entropy
 from specter.h3.config import H3Config
 from specter.h3.events import H3Event
+from specter.h3.fields import KnownLines, Lines, RequestHead, ResponseHead
 from specter.h3.frames import FrameType, encode_frame
 from specter.h3.qpack import FieldDecoder, FieldEncoder
 from specter.h3.settings import Settings, encode_settings, grease_value, local_settings
@@ -29,7 +30,6 @@ class Session:
     """QUIC below, events above, both QPACK directions, and our three critical streams."""
 
     __slots__ = (
-        "_inbox",
         "_resets",
         "config",
         "control_stream",
@@ -38,7 +38,12 @@ class Session:
         "encoder",
         "encoder_stream",
         "events",
+        "inbox",
         "is_client",
+        "known_lines",
+        "last_block",
+        "last_head",
+        "last_request",
         "peer_settings",
         "quic",
     )
@@ -48,7 +53,14 @@ class Session:
         self.config = config
         self.is_client = quic.is_client
         self.events: deque[H3Event] = deque()
-        self._inbox: deque[Event] = deque()
+        self.inbox: deque[Event] = deque()
+        """QUIC's events that were looked at ahead of their turn."""
+        self.known_lines = KnownLines()
+        self.last_request: tuple[Lines, RequestHead] | None = None
+        """The last request that was found fit to be sent to this peer."""
+        self.last_block: bytes | None = None
+        self.last_head = ResponseHead(0, (), None)
+        """The last response head, and its encoded form if that means the same whenever it comes."""
         self._resets: set[int] = set()
         self.peer_settings = Settings()
         self.control_stream = StreamWriter(quic, limit=_CRITICAL_LIMIT)
@@ -80,13 +92,6 @@ class Session:
             writer.open(self.quic.open_stream(unidirectional=True))
         return True
 
-    def next_transport_event(self) -> Event | None:
-        """Return QUIC's next event, those looked at before first."""
-        if self._inbox:
-            return self._inbox.popleft()
-        self._resets.clear()
-        return self.quic.next_event()
-
     def ended_cleanly(self, stream_id: int) -> bool:
         """Tell whether a stream that gives no more bytes ended with FIN.
 
@@ -94,12 +99,15 @@ class Session:
         """
         if not self.quic.at_end(stream_id):
             return False
+        if not self.inbox:
+            self._resets.clear()
         while (event := self.quic.next_event()) is not None:
-            self._inbox.append(event)
+            self.inbox.append(event)
             if isinstance(event, StreamReset):
                 self._resets.add(event.stream_id)
         return stream_id not in self._resets
 
     def apply_settings(self, settings: Settings) -> None:
         self.peer_settings = settings
+        self.last_request = None
         self.encoder.apply(settings)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from specter.errors import LocalProtocolError
 from specter.h3.errors import H3Error, H3ErrorCode
 from specter.h3.transport import Transport
 
 __all__ = ["StreamWriter"]
+
+_NOTHING: Final = bytearray()
+"""The queue of every writer that has nothing to keep; never changed."""
 
 
 class StreamWriter:
@@ -19,7 +24,7 @@ class StreamWriter:
 
     def __init__(self, quic: Transport, stream_id: int = -1, *, limit: int = 1 << 20) -> None:
         self._quic = quic
-        self._queue = _NOTHING
+        self._queue: bytearray = _NOTHING
         self._fin = False
         self._limit = limit
         self.stream_id = stream_id
@@ -43,7 +48,9 @@ class StreamWriter:
         self.flush()
 
     def _keep(self, data: bytes | memoryview, fin: bool) -> None:
-        self._queue = self._queue + data if self._queue else bytearray(data)
+        if self._queue is _NOTHING:
+            self._queue = bytearray()
+        self._queue += data
         self._fin = fin
         self.pending = fin or len(self._queue) > 0
         if len(self._queue) > self._limit:

@@ -407,7 +407,7 @@ class BlockingConnection:
 
     def _say(self, now: int) -> None:
         """Send what the engine has to say."""
-        if self.closed:
+        if self._exchanges.failure is not None:
             return
         self._owing = False
         self._channel.flush(now)
@@ -417,7 +417,7 @@ class BlockingConnection:
 
     def _catch_up(self, now: int) -> None:
         """Drain the socket, deliver what came, keep the time."""
-        if self.closed:
+        if self._exchanges.failure is not None:
             return
         engine, before = self._engine, self._looked_at
         self._looked_at = now
@@ -431,10 +431,11 @@ class BlockingConnection:
             self._deliver()
 
     def _deliver(self) -> None:
-        self._exchanges.deliver(self._engine)
-        if self._exchanges.retired:
+        exchanges = self._exchanges
+        exchanges.deliver(self._engine)
+        if exchanges.retired:
             self._close_if_done()
-        if self.closed:
+        if exchanges.failure is not None:
             self._channel.flush(clock.now())  # the engine's last word
             self._dispose_if_over()
 
@@ -448,7 +449,7 @@ class BlockingConnection:
 
     def _flush(self) -> None:
         """Send, and let a sleeping leader know if it has to wake earlier than it thinks."""
-        if self.closed:
+        if self._exchanges.failure is not None:
             return
         self._owing = False
         self._channel.flush(clock.now())

@@ -44,7 +44,8 @@ class Channel:
             self.refusals, self._refused_before = 0, self.udp.refused
             self.engine.receive(burst, now)
             burst.clear()
-        self._count_refusals()
+        elif self.udp.refused != self._refused_before:
+            self._count_refusals()
         if len(_spare) < _SPARE_LIMIT:
             _spare.append(burst)
         return count
@@ -58,13 +59,12 @@ class Channel:
             burst = engine.send(now)
             if not len(burst) or socket.send(burst) or len(burst) < burst.capacity:
                 break
-        self._count_refusals()
+        if socket.refused != self._refused_before:
+            self._count_refusals()
 
     def _count_refusals(self) -> None:
-        refused = self.udp.refused
-        if refused != self._refused_before:
-            self.refusals += refused - self._refused_before
-            self._refused_before = refused
+        self.refusals += self.udp.refused - self._refused_before
+        self._refused_before = self.udp.refused
 
     def close(self) -> None:
         """Give the socket back. The engine is not told."""

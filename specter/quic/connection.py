@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from specter._backend import batch as batches
-from specter._backend import datapath
+from specter._backend import datapath, reassembly
 from specter._entropy import Entropy
 from specter._frame_types import NewToken, StopSending
 from specter._wire import TransportError
@@ -220,7 +220,7 @@ class Connection:
         if stream is None or stream.recv is None or stream.stop_code >= 0:
             return b""
         data = stream.recv.read(max_bytes)
-        self._after_read(stream, len(data))
+        self._after_read(stream, stream.recv, len(data))
         return data
 
     def readinto(self, stream_id: int, buffer: bytearray | memoryview) -> int:
@@ -229,14 +229,12 @@ class Connection:
         if stream is None or stream.recv is None or stream.stop_code >= 0:
             return 0
         count = stream.recv.readinto(memoryview(buffer))
-        self._after_read(stream, count)
+        self._after_read(stream, stream.recv, count)
         return count
 
-    def _after_read(self, stream: Stream, count: int) -> None:
-        recv = stream.recv
-        if recv is None:
-            return
-        self._core.consume(stream, count)
+    def _after_read(self, stream: Stream, recv: reassembly.RecvBuffer, count: int) -> None:
+        if count:
+            self._core.consume(stream, count)
         if recv.readable == 0:
             stream.readable_told = False
             if recv.finished:
@@ -300,6 +298,11 @@ class Connection:
         if not 0 < len(token) <= MAX_TOKEN:
             raise ValueError(f"a token has 1 to {MAX_TOKEN} bytes, not {len(token)}")
         self._core.queue(NewToken(token))
+
+    @property
+    def credit_due(self) -> bool:
+        """Whether reading has freed so much that the peer should hear of it with a ``send`` soon."""
+        return self._core.window_due or bool(self._core.stream_windows)
 
     @property
     def is_client(self) -> bool:

@@ -89,6 +89,7 @@ class Core:
     def _open_spaces(self, config: QuicConfig, is_client: bool) -> None:
         initial, handshake, app = (Space(space_id, config) for space_id in SpaceId)
         self.spaces = (initial, handshake, app)
+        self.app = app
         self.recovery = Recovery(config, (initial.sent, handshake.sent, app.sent), is_client=is_client)
         self.batch = batch.SendBatch()
         self.packer = datapath.Packer(self.batch, app.acks, app.sent)
@@ -114,10 +115,6 @@ class Core:
         self.previous_keys_until = NEVER
 
     # -- shorthands -------------------------------------------------------------------------------
-
-    @property
-    def app(self) -> Space:
-        return self.spaces[SpaceId.APPLICATION]
 
     @property
     def pto(self) -> int:

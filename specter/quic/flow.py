@@ -23,7 +23,7 @@ class ReceiveWindow:
     def consume(self, count: int) -> bool:
         """Note that the caller took ``count`` bytes; return whether an update is worth a frame."""
         self.consumed += count
-        return self.due
+        return self.limit - self.consumed <= self.window // 2
 
     @property
     def due(self) -> bool:

@@ -32,9 +32,7 @@ _HANDSHAKE_FRAMES = (Padding, Ping, Ack, Crypto, ConnectionClose)
 class Inbound:
     """Takes receive batches apart."""
 
-    def __init__(
-        self, core: Core, handshake: Handshake, dispatcher: Dispatcher, receiver: datapath.Receiver
-    ) -> None:
+    def __init__(self, core: Core, handshake: Handshake, dispatcher: Dispatcher, receiver: datapath.Receiver) -> None:
         self._core = core
         self._handshake = handshake
         self._dispatcher = dispatcher

@@ -214,9 +214,12 @@ class Recovery:
 
     def deadline(self) -> int:
         """Return when ``on_deadline`` is due, ``NEVER`` when no timer runs (RFC 9002, appendix A.8)."""
-        loss_time = min(packets.loss_time for packets in self._sents)
+        initial, handshake, application = self._sents
+        loss_time = min(initial.loss_time, handshake.loss_time, application.loss_time)
         if loss_time != NEVER:
             return loss_time
+        if self.handshake_confirmed and not application.ack_eliciting_in_flight:
+            return NEVER
         return self._probe_deadline()[0]
 
     def on_deadline(self, now: int) -> Timeout:

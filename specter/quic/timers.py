@@ -35,7 +35,7 @@ class Timers:
             core.validator.deadline,
             self._keep_alive_deadline(),
         )
-        if core.packer.has_work(0) or not core.handshake_confirmed and self._handshake_waits():
+        if core.packer.has_work(0) or (not core.handshake_confirmed and self._handshake_waits()):
             deadline = min(deadline, core.recovery.pacing_deadline(core.now))
         return deadline
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from specter._entropy import SeededEntropy
 from specter._frame_types import ConnectionClose, Padding, Ping, Stream
 from specter._wire import NEVER
 from specter._wire import TransportErrorCode as Code
 from specter.quic.cids import encode_stateless_reset, reset_token
-from specter._entropy import SeededEntropy
-from specter.quic.close import CloseState, Closer, IdleTimer
+from specter.quic.close import Closer, CloseState, IdleTimer
 from specter.quic.config import SECOND, QuicConfig
 from specter.quic.events import CloseKind, ConnectionClosed, StreamReadable
 from specter.quic.packet import PacketType
@@ -157,7 +157,8 @@ def test_a_close_fits_one_datagram_at_any_time(moment: str, length: int) -> None
         assert kinds == [PacketType.INITIAL]
 
 
-def test_a_close_at_completion_can_be_read_at_every_level() -> None:
+@pytest.mark.parametrize("reason", ["", "short", "r" * 512])
+def test_a_close_at_completion_can_be_read_at_every_level(reason: str) -> None:
     """The client has Initial, Handshake and 1-RTT keys and cannot know which of them the server has."""
     pair = Pair()
     end = pair.now + SECOND
@@ -170,15 +171,18 @@ def test_a_close_at_completion_can_be_read_at_every_level() -> None:
         for origin in (True, False):
             pair._deliver(origin, [data for _, from_client, data in arrived if from_client is origin])
         assert pair.now < end
-    pair.client.close(0x123, "secret")
+    application = reason == "short"
+    pair.client.close(0x123, reason, application=application)
     ((datagram, _, _),) = pair.client.send(pair.now)
     data = bytes(datagram)
     assert types_of(data) == [PacketType.INITIAL, PacketType.HANDSHAKE, PacketType.ONE_RTT]
     assert len(data) == 1200
     peer = Scripted(pair)
-    hidden = ConnectionClose(Code.APPLICATION_ERROR, 0, b"", False)
-    assert close_frames(peer.open(data, SpaceId.INITIAL)) == [hidden]
-    assert close_frames(peer.open(data, SpaceId.HANDSHAKE)) == [hidden]
+    expected = ConnectionClose(0x123, 0, reason[:256].encode(), False)
+    if application:
+        expected = ConnectionClose(Code.APPLICATION_ERROR, 0, b"", False)
+    assert close_frames(peer.open(data, SpaceId.INITIAL)) == [expected]
+    assert close_frames(peer.open(data, SpaceId.HANDSHAKE)) == [expected]
     pair._deliver(True, [data])
     pair._flush_all()
     assert any(isinstance(event, ConnectionClosed) for event in pair.events["server"])

@@ -51,7 +51,7 @@ def upload(pair: Pair, stream: int, data: bytes, *, read: bool = True) -> bytes:
             sent += pair.client.write(stream, memoryview(data)[sent:], fin=True) if sent < len(data) else 0
         if read:
             got.extend(server.read(stream))
-        return sent == len(data) and (not read or server.at_end(stream) and len(got) == len(data))
+        return sent == len(data) and (not read or (server.at_end(stream) and len(got) == len(data)))
 
     pair.run(done)
     return bytes(got)

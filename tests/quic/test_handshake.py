@@ -162,7 +162,9 @@ def test_parameters_must_name_the_retry_that_was_followed(monkeypatch: pytest.Mo
 # -- transport parameters ----------------------------------------------------------------------------------
 
 
-def with_parameters(monkeypatch: pytest.MonkeyPatch, server: bool, change: Callable[[TransportParameters], object]) -> Pair:
+def with_parameters(
+    monkeypatch: pytest.MonkeyPatch, server: bool, change: Callable[[TransportParameters], object]
+) -> Pair:
     """Return a pair in which one side declares changed parameters, after its handshake went as far as it goes."""
     original = Handshake._local_parameters
 

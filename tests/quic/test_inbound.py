@@ -41,9 +41,15 @@ def initials(packets: list[bytes]) -> list[bytes]:
 
 
 def foreign(size: int = 40, cid: bytes = b"foreign!", first: int = 0xD0) -> bytes:
-    return bytes([first]) + b"\x00\x00\x00\x01\x08" + cid + b"\x00" + b"\x00" * (first == 0xC0) + (
-        0x4000 | size
-    ).to_bytes(2, "big") + bytes(size)
+    return (
+        bytes([first])
+        + b"\x00\x00\x00\x01\x08"
+        + cid
+        + b"\x00"
+        + b"\x00" * (first == 0xC0)
+        + (0x4000 | size).to_bytes(2, "big")
+        + bytes(size)
+    )
 
 
 # -- order ------------------------------------------------------------------------------------------------
@@ -290,7 +296,9 @@ def test_frames_that_do_not_belong_into_handshake_packets(said: Stream, space: S
     assert peer.closed.error_code == Code.PROTOCOL_VIOLATION
 
 
-@pytest.mark.parametrize(("space", "flags"), [(SpaceId.INITIAL, 0x04), (SpaceId.INITIAL, 0x08), (SpaceId.APPLICATION, 0x10)])
+@pytest.mark.parametrize(
+    ("space", "flags"), [(SpaceId.INITIAL, 0x04), (SpaceId.INITIAL, 0x08), (SpaceId.APPLICATION, 0x10)]
+)
 def test_reserved_bits_close(space: SpaceId, flags: int) -> None:
     peer = connected() if space is SpaceId.APPLICATION else Scripted(server_flight()[0])
     peer.deliver(peer.packet(b"\x01" + bytes(20), space, flags=flags))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
-from curl_cffi import CurlHttpVersion, requests
+_curl: Any = import_module("curl_cffi")
 
 HTTP3 = 30
 
@@ -16,7 +17,7 @@ class Client:
     version = version("curl_cffi")
 
     def __init__(self, ca_file: str) -> None:
-        self._session: Any = requests.Session(http_version=CurlHttpVersion.V3ONLY, verify=ca_file)
+        self._session: Any = _curl.requests.Session(http_version=_curl.CurlHttpVersion.V3ONLY, verify=ca_file)
 
     def get(self, url: str) -> int:
         response = self._session.get(url)

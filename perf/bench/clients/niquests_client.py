@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
-import niquests
+_niquests: Any = import_module("niquests")
 
 HTTP3 = 30
 PIECE = 1 << 16
@@ -13,10 +14,10 @@ PIECE = 1 << 16
 class Client:
     """An ``HttpClient``."""
 
-    version = niquests.__version__
+    version: str = _niquests.__version__
 
     def __init__(self, ca_file: str) -> None:
-        self._session: Any = niquests.Session(disable_http1=True, disable_http2=True)
+        self._session: Any = _niquests.Session(disable_http1=True, disable_http2=True)
         self._ca_file = ca_file
 
     def get(self, url: str) -> int:

@@ -50,6 +50,6 @@ def peers(scale: Scale) -> Iterator[Row]:
 
 def _measure(worker: Worker, bursts: int) -> alternate.Measure:
     def measure() -> float:
-        return median(worker.ask({"bursts": bursts})["per_packet"])
+        return float(median(worker.ask({"bursts": bursts})["per_packet"]))
 
     return measure

@@ -1,1 +1,1 @@
-"""Clients driven without sockets, all by the same server engine: a burst in, acknowledgments out, on a virtual clock."""
+"""Client stacks without sockets, all fed by one server engine: a burst in, acknowledgments out, on a virtual clock."""

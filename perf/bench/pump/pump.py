@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from perf.bench.pump.client import PumpClient
@@ -50,12 +52,14 @@ class Pump:
         """Shake hands, make the requests, and get to where bursts are full."""
         self._to_server(self.client.start(self.now))
         self._until(self.client.ready)
-        for count in range(self._streams):
+        for wanted in range(1, self._streams + 1):
             self._to_server(self.client.request(self.now))
-            self._until(lambda wanted=count + 1: self.feed.answered >= wanted)  # type: ignore[misc]
+            self._until(partial(self._answered, wanted))
 
-    def _until(self, condition: object) -> None:
-        assert callable(condition)
+    def _answered(self, wanted: int) -> bool:
+        return self.feed.answered >= wanted
+
+    def _until(self, condition: Callable[[], bool]) -> None:
         for _ in range(PATIENCE):
             if condition():
                 return
