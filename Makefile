@@ -1,6 +1,6 @@
 # What people type most. The work is in ci/, where CI calls the same scripts.
 
-.PHONY: demo test lint setup clean
+.PHONY: demo test lint bench setup clean
 
 demo: setup
 	@ci/demo
@@ -10,6 +10,9 @@ test: setup
 
 lint: setup
 	@ci/lint
+
+bench: setup
+	@ci/bench
 
 setup:
 	@ci/setup

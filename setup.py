@@ -6,7 +6,7 @@ Cython the build says so in one line and goes on without: every compiled module 
     SPECTER_BUILD=auto       the default: compile when that works
     SPECTER_BUILD=pure       do not try
     SPECTER_BUILD=require    a module that does not compile fails the build
-    SPECTER_SANITIZE=LIST    -fsanitize=LIST, for example address,undefined
+    SPECTER_SANITIZE=LIST    -fsanitize=LIST, for example address,undefined (ci/sanitize)
     SPECTER_LINETRACE=1      let coverage and profilers see Cython lines
     SPECTER_ANNOTATE=1       write Cython's HTML report beside the C files (build/cython)
 """
@@ -25,6 +25,7 @@ from setuptools.command.build_ext import build_ext
 ROOT = Path(__file__).resolve().parent
 SOURCES = Path("specter", "_speedups")
 MODES = ("auto", "pure", "require")
+LINUX_ONLY = ("udp",)
 
 
 def build_mode() -> str:
@@ -42,6 +43,8 @@ def extensions() -> list[Extension]:
     if build_mode() == "pure":
         return []
     names = sorted(path.stem for path in (ROOT / SOURCES).glob("*.pyx"))
+    if sys.platform != "linux":
+        names = [name for name in names if name not in LINUX_ONLY]
     return [Extension(f"specter._speedups.{name}", [f"{SOURCES.as_posix()}/{name}.pyx"]) for name in names]
 
 

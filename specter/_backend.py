@@ -12,15 +12,17 @@ TWINS = ("protection", "frames", "reassembly", "acks", "sent", "sendbuffer", "ba
 if TYPE_CHECKING:
     from specter._reference import acks, batch, datapath, frames, protection, reassembly, sendbuffer, sent, udp
 else:
-    _pure = os.environ.get("SPECTER_PURE", "") not in ("", "0")
+    _kind = "reference" if os.environ.get("SPECTER_PURE", "") not in ("", "0") else "speedups"
+    _broken = {}
     for _name in TWINS:
         try:
-            globals()[_name] = importlib.import_module(f"specter._{'reference' if _pure else 'speedups'}.{_name}")
-        except ModuleNotFoundError:  # was not built
+            globals()[_name] = importlib.import_module(f"specter._{_kind}.{_name}")
+        except Exception as _error:  # built against another interpreter or another twin: more than ImportError
+            if not isinstance(_error, ModuleNotFoundError):  # else it was not built
+                _broken[_name] = f"{_name} ({_error})"
             globals()[_name] = importlib.import_module(f"specter._reference.{_name}")
-        except ImportError as _error:
-            warnings.warn(f"specter: compiled {_name} does not load ({_error})", RuntimeWarning, stacklevel=2)
-            globals()[_name] = importlib.import_module(f"specter._reference.{_name}")
+    if _broken:
+        warnings.warn(f"specter: compiled, but not loaded: {', '.join(_broken.values())}", RuntimeWarning, stacklevel=2)
 
 __all__ = ["TWINS", "acks", "backend", "batch", "datapath", "frames", "protection", "reassembly", "sendbuffer", "sent"]
 __all__ += ["udp"]

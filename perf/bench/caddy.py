@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from perf.kit import cores
-from perf.kit.compile import ROOT
+from perf.kit.build import ROOT
 from specter.testing.certificates import CertificateAuthority
 
 START_LIMIT: Final = 15.0

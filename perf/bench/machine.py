@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from perf.kit import cores
-from perf.kit.compile import ROOT
+from perf.kit.build import ROOT
 
 
 def describe() -> dict[str, str]:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from perf.kit import cores
-from perf.kit.compile import ROOT
+from perf.kit.build import ROOT
 
 LIMIT: Final = 900
 """Seconds that one job may take."""

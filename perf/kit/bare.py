@@ -9,7 +9,7 @@ from importlib import import_module
 from time import perf_counter_ns
 from typing import Any
 
-from perf.kit.compile import NativeUnavailable, native
+from perf.kit.build import NativeUnavailable, native
 from perf.kit.recording import Burst, Packets, key_and_iv
 from specter._reference.protection import AES_128_GCM_SHA256
 

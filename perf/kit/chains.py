@@ -41,13 +41,15 @@ def _tracker(twin: Twin) -> Any:
 class ReceiveChain:
     """Unmask, open, decode, ACK bookkeeping, reassembly, delivery: ``datapath.Receiver`` and a reader of the body."""
 
-    def __init__(self, twin: Twin, bursts: Sequence[Burst], streams: int, suite: int = AES_128_GCM_SHA256) -> None:
+    def __init__(self, twin: Twin, bursts: Sequence[Burst], streams: int = 1, *, group: int = 1) -> None:
+        """``group`` bursts, each a batch of its own, are measured together: for those too short to be timed alone."""
+        suite = AES_128_GCM_SHA256
         self._twin = twin
         self._bursts = bursts
         self._streams = streams
         self._keys = twin.protection.PacketProtection(suite, secret(suite))
         self._seal_keys = twin.protection.PacketProtection(suite, secret(suite))
-        self._batch = twin.batch.ReceiveBatch()
+        self._batches = [twin.batch.ReceiveBatch() for _ in range(group)]
         self._next = 0
         self._now = 0
         self._restart()
@@ -68,23 +70,21 @@ class ReceiveChain:
         self._receiver = receiver
         self._next = 0
 
-    def load(self) -> Burst:
-        """Put the next burst into the batch, as a socket would."""
-        if self._next == len(self._bursts):
-            self._restart()
+    def _load(self, batch: Any) -> int:
+        """Put the next burst into a batch, as a socket would; return the bytes of stream data in it."""
         burst = self._bursts[self._next]
         self._next += 1
         self._now += 1_000_000
-        self._batch.clear()
+        batch.clear()
         for datagram in burst.datagrams:
-            self._batch.append(datagram)
-        return burst
+            batch.append(datagram)
+        return burst.body
 
-    def run(self) -> int:
-        """Digest the batch and read what came; return the bytes."""
+    def _run(self, batch: Any) -> int:
+        """Digest a batch and read what came; return the bytes."""
         receiver = self._receiver
         streams = receiver.streams
-        receiver.run(self._batch, 0, self._now)
+        receiver.run(batch, 0, self._now)
         size = 0
         for stream_id in receiver.touched:
             size += len(streams[stream_id].read())
@@ -92,22 +92,29 @@ class ReceiveChain:
         return size
 
     def measure(self) -> float:
-        """Return the nanoseconds that the next burst took."""
-        burst = self.load()
+        """Return the nanoseconds that the next group of bursts took."""
+        batches = self._batches
+        if self._next + len(batches) > len(self._bursts):
+            self._restart()
+        body = sum(self._load(batch) for batch in batches)
+        size = 0
         begin = perf_counter_ns()
-        size = self.run()
+        for batch in batches:
+            size += self._run(batch)
         spent = perf_counter_ns() - begin
         self._outgoing.deliver()
-        if size != burst.body:
-            raise RuntimeError(f"{size} of {burst.body} bytes arrived")
+        if size != body:
+            raise RuntimeError(f"{size} of {body} bytes arrived")
         return spent
 
 
 class SendChain:
     """A write into a stream, then packing, sealing and recording of full datagrams: ``datapath.Packer``."""
 
-    def __init__(self, twin: Twin, count: int, size: int = 1200, suite: int = AES_128_GCM_SHA256) -> None:
-        self._twin = twin
+    def __init__(self, twin: Twin, count: int, *, group: int = 1) -> None:
+        """``group`` bursts of ``count`` packets are measured together."""
+        suite, size = AES_128_GCM_SHA256, 1200
+        self._group = group
         self._keys = twin.protection.PacketProtection(suite, secret(suite))
         self._count = count
         self._size = size
@@ -123,7 +130,7 @@ class SendChain:
         self._data = self._data[: count * (size - 1 - len(CID) - 4 - 14 - 16)]
         self._now = 0
 
-    def run(self) -> int:
+    def _run(self) -> int:
         """Write and pack; return the bytes of the datagrams."""
         self._stream.write(self._data)
         self._packer.enqueue(self._stream)
@@ -132,15 +139,17 @@ class SendChain:
         return int(batch.size)
 
     def measure(self) -> float:
-        """Return the nanoseconds that one burst took, per byte of ``count`` full datagrams' size, times that size.
+        """Return the nanoseconds that the bursts took, scaled to datagrams that are all full.
 
         The acknowledgment that frees the buffers comes before the clock starts.
         """
         self._acknowledge()
+        size = 0
         begin = perf_counter_ns()
-        size = self.run()
+        for _ in range(self._group):
+            size += self._run()
         spent = perf_counter_ns() - begin
-        return spent * (self._count * self._size) / size
+        return spent * (self._group * self._count * self._size) / size
 
     def _acknowledge(self) -> None:
         self._now += 1_000_000

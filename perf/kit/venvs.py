@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from perf.kit.compile import ROOT
+from perf.kit.build import ROOT
 
 FOLDER: Final = ROOT / ".cache" / "venvs"
 LIMIT: Final = 600

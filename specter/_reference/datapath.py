@@ -20,7 +20,7 @@ from specter._reference.sendbuffer import SendBuffer
 from specter._reference.sent import SentPackets
 from specter._wire import TransportError, TransportErrorCode
 
-__all__ = ["Packer", "ReceiveBatch", "Receiver", "ReceiverOwner", "SendBatch", "StreamRange"]
+__all__ = ["Packer", "Receiver", "ReceiverOwner", "StreamRange"]
 
 LONG_HEADER = 0x80
 FIXED_BIT = 0x40

@@ -32,7 +32,7 @@ from specter._speedups.sendbuffer cimport SendBuffer
 from specter._speedups.sent cimport SentPackets
 from specter._wire import TransportError, TransportErrorCode
 
-__all__ = ["Packer", "ReceiveBatch", "Receiver", "ReceiverOwner", "SendBatch", "StreamRange"]
+__all__ = ["Packer", "Receiver", "ReceiverOwner", "StreamRange"]
 
 cdef enum:
     LONG_HEADER = 0x80

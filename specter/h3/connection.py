@@ -63,6 +63,7 @@ class H3Connection:
         self.goaway: int | None = None
         self._session = Session(quic, config, entropy or SeededEntropy("specter h3"))
         self._events = self._session.events
+        self._inbox = self._session.inbox
         self._exchanges = Exchanges(self._session, self._abort)
         self._streams = self._exchanges.streams
         self._peer_streams = PeerStreams(self._session, self._on_settings, self._on_goaway, self._on_unblocked)
@@ -101,7 +102,7 @@ class H3Connection:
         """Return the next event, ``None`` when there is none now. ``ConnectionClosed`` is the last."""
         events = self._events
         while not events:
-            event = self._session.next_transport_event()
+            event = self._inbox.popleft() if self._inbox else self.quic.next_event()
             if event is None:
                 return None
             self._take(event)
@@ -129,7 +130,7 @@ class H3Connection:
         return not self._refusing() and self.quic.can_open()
 
     def _refusing(self) -> bool:
-        return self.closed or self.goaway is not None or self._sent_goaway is not None
+        return self.goaway is not None or self._sent_goaway is not None or self._closing or self.quic.closed
 
     def send_request(self, headers: Lines, *, fin: bool) -> int:
         """Open a request stream and send the header section, pseudo-headers included; return the stream id.
@@ -197,7 +198,8 @@ class H3Connection:
         except H3Fault as fault:
             self._exchanges.punish(stream, fault)
             return b""
-        self._exchanges.reap(stream)
+        if stream.receiving.finished:
+            self._exchanges.reap(stream)
         return data
 
     def read_body_into(self, stream_id: int, view: memoryview) -> int:
@@ -210,7 +212,8 @@ class H3Connection:
         except H3Fault as fault:
             self._exchanges.punish(stream, fault)
             return 0
-        self._exchanges.reap(stream)
+        if stream.receiving.finished:
+            self._exchanges.reap(stream)
         return size
 
     def stop_reading(self, stream_id: int, error_code: int = H3ErrorCode.H3_NO_ERROR) -> None:
@@ -287,18 +290,19 @@ class H3Connection:
 
     def _on_readable(self, event: StreamReadable) -> None:
         stream_id = event.stream_id
-        if stream_id & _UNIDIRECTIONAL:
-            self._peer_streams.readable(stream_id)
-            return
         stream = self._streams.get(stream_id)
         if stream is None:
+            if stream_id & _UNIDIRECTIONAL:
+                self._peer_streams.readable(stream_id)
             return
+        receiving = stream.receiving
         try:
-            stream.receiving.advance()
+            receiving.readable()
         except H3Fault as fault:
             self._exchanges.punish(stream, fault)
         else:
-            self._exchanges.reap(stream)
+            if receiving.finished:
+                self._exchanges.reap(stream)
 
     def _on_unblocked(self, stream_id: int) -> None:
         stream = self._streams.get(stream_id)

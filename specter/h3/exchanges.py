@@ -32,7 +32,7 @@ class Exchanges:
 
     def reap(self, stream: RequestStream) -> None:
         """Forget the exchange if it is over."""
-        if stream.receiving.finished and stream.sending.finished:
+        if stream.finished:
             self.streams.pop(stream.stream_id, None)
 
     def stop_reading(self, stream: RequestStream, code: int) -> None:

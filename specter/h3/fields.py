@@ -8,12 +8,14 @@ the caller of this module decides whose fault it is. Values lose surrounding whi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from itertools import chain
 from typing import Final, NamedTuple, TypeAlias
 
 Line: TypeAlias = tuple[bytes, bytes]
 Lines: TypeAlias = Sequence[Line]
+Special: TypeAlias = dict[bytes, list[bytes]]
+"""The values of the lines with a special name."""
 
 __all__ = [
     "FieldError",
@@ -33,6 +35,9 @@ _METHOD_CHARS: Final = _NAME_CHARS + b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH"})
 """Methods that need no look at their characters; CONNECT has rules of its own."""
 _PATH: Final = re.compile(rb"[!\"$-~]*")
+_AUTHORITY: Final = re.compile(rb"[!-?A-~]+")
+_CLEAN_NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
+_CLEAN_VALUE: Final = re.compile(rb"(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?").fullmatch
 _SCHEME: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*")
 _CONNECTION_SPECIFIC: Final = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
@@ -41,8 +46,9 @@ _SPECIAL: Final = _CONNECTION_SPECIFIC | {b"content-length", b"host", b"te"}
 """Names whose lines mean something to us or are forbidden."""
 _REQUEST_PSEUDO: Final = frozenset({b":method", b":scheme", b":authority", b":path", b":protocol"})
 _LINE_OVERHEAD: Final = 32
+_BLANKS: Final = (b" ", b"\t")
+_SHORT: Final = 128
 _MAX_KNOWN: Final = 128
-_MAX_KNOWN_SIZE: Final = 128
 
 
 class FieldError(ValueError):
@@ -50,19 +56,17 @@ class FieldError(ValueError):
 
 
 class KnownLines(set[Line]):
-    """Lines found well-formed before, whoever sent them; none of them has a special name.
+    """Lines found clean before, whoever sent them; none has a special name.
 
-    It holds at most 128 lines of 128 bytes: when it is full it starts anew.
+    It holds at most 128 lines of at most 128 bytes: when it is full it starts anew.
     """
 
     __slots__ = ()
 
-    def learn(self, lines: Iterable[Line]) -> None:
-        for line in lines:
-            if len(line[0]) + len(line[1]) <= _MAX_KNOWN_SIZE and line[0] not in _SPECIAL:
-                if len(self) >= _MAX_KNOWN:
-                    self.clear()
-                self.add(line)
+    def learn(self, line: Line) -> None:
+        if len(self) >= _MAX_KNOWN:
+            self.clear()
+        self.add(line)
 
 
 class RequestHead(NamedTuple):
@@ -96,9 +100,7 @@ def parse_response(lines: Lines, known: KnownLines, *, outgoing: bool = False) -
     if status == b"101":
         raise FieldError("101 does not exist in HTTP/3")
     headers, special = _regular(lines, 1, known, outgoing)
-    if not special:
-        return ResponseHead(int(status), headers, None)
-    if _values(special, b"te"):
+    if b"te" in special:
         raise FieldError("te in a response")
     return ResponseHead(int(status), headers, _content_length(special))
 
@@ -108,24 +110,22 @@ def parse_trailers(lines: Lines, known: KnownLines, *, outgoing: bool = False) -
     return _regular(lines, 0, known, outgoing)[0]
 
 
-def parse_request(
-    lines: Lines, known: KnownLines, *, extended_connect: bool, outgoing: bool = False
-) -> RequestHead:
+def parse_request(lines: Lines, known: KnownLines, *, extended_connect: bool, outgoing: bool = False) -> RequestHead:
     """Return a request's control data and fields; ``FieldError`` when it is malformed.
 
     ``extended_connect``: the server announced that ``:protocol`` may be used (RFC 9220).
     """
     pseudo: dict[bytes, bytes] = {}
     for name, value in lines:
-        if name[:1] != b":":
-            break
         if name not in _REQUEST_PSEUDO:
-            raise FieldError(f"unknown pseudo-header {name!r}")
+            if name[:1] == b":":
+                raise FieldError(f"unknown pseudo-header {name!r}")
+            break
         if name in pseudo:
             raise FieldError(f"{name.decode()} came twice")
         pseudo[name] = value
     headers, special = _regular(lines, len(pseudo), known, outgoing)
-    if special and any(value.lower() != b"trailers" for value in _values(special, b"te")):
+    if b"te" in special and any(value.lower() != b"trailers" for value in special[b"te"]):
         raise FieldError("te is not trailers")
     _check_target(pseudo, special, extended_connect)
     return RequestHead(
@@ -135,11 +135,11 @@ def parse_request(
         pseudo.get(b":path", b""),
         pseudo.get(b":protocol", b""),
         headers,
-        _content_length(special) if special else None,
+        _content_length(special),
     )
 
 
-def _check_target(pseudo: dict[bytes, bytes], special: Lines, extended_connect: bool) -> None:
+def _check_target(pseudo: dict[bytes, bytes], special: Special, extended_connect: bool) -> None:
     method = pseudo.get(b":method", b"")
     if method not in _METHODS and (not method or method.translate(None, _METHOD_CHARS)):
         raise FieldError("no valid :method")
@@ -174,55 +174,57 @@ def _check_path(pseudo: dict[bytes, bytes], method: bytes, web: bool) -> None:
         raise FieldError(":path does not begin with a slash")
 
 
-def _check_authority(pseudo: dict[bytes, bytes], special: Lines, web: bool) -> None:
+def _check_authority(pseudo: dict[bytes, bytes], special: Special, web: bool) -> None:
     authority = pseudo.get(b":authority")
-    hosts = _values(special, b"host") if special else set()
-    if authority is not None:
-        hosts.add(authority)
+    hosts: Collection[bytes] = () if authority is None else (authority,)
+    if b"host" in special:
+        hosts = {*hosts, *special[b"host"]}
     if len(hosts) > 1:
         raise FieldError("host and :authority differ")
     for host in hosts:
-        if not _visible(host):
-            raise FieldError("bad :authority or host")
-        if web and b"@" in host:
-            raise FieldError("user information in :authority")
+        if not (_AUTHORITY.fullmatch(host) if web else _visible(host)):
+            raise FieldError("bad :authority or host, or user information in it")
     if web and not hosts:
         raise FieldError("neither :authority nor host")
 
 
-def _regular(lines: Lines, start: int, known: KnownLines, outgoing: bool) -> tuple[tuple[Line, ...], list[Line]]:
-    """Check the lines from ``start`` on; return them, and those of them that have a special name.
+def _regular(lines: Lines, start: int, known: KnownLines, outgoing: bool) -> tuple[tuple[Line, ...], Special]:
+    """Check the lines from ``start`` on; return them, and the values of those with a special name.
 
-    Known lines need no look. The names, and the values, of the others are judged in one pass over their
-    concatenation; only a suspicious section is looked at line by line.
+    Known lines need no look; new ones get a quick one, and if that finds anything strange a thorough one.
     """
     headers = tuple(lines[start:])
-    fresh = [line for line in headers if line not in known]
-    if not fresh:
-        return headers, fresh
-    names = [name for name, _ in fresh]
-    values = b"\n".join([b"", *[value for _, value in fresh], b""])
-    if (
-        b"" in names
-        or b"".join(names).translate(None, _NAME_CHARS)
-        or len(values.translate(None, _VALUE_CHARS)) != len(names) + 1
-        or b" \n" in values
-        or b"\n " in values
-        or b"\t\n" in values
-        or b"\n\t" in values
-    ):
-        headers = tuple([_check_line(name, value, outgoing) for name, value in headers])
-        return headers, _special(headers)
-    known.learn(fresh)
-    return headers, _special(fresh)
+    special: Special = {}
+    for line in [line for line in headers if line not in known]:
+        name, value = line
+        short = len(name) + len(value) <= _SHORT
+        if not (_CLEAN_NAME(name) and _CLEAN_VALUE(value) if short else _is_clean(name, value)):
+            return _thorough(headers, outgoing)
+        if name in _SPECIAL:
+            special.setdefault(name, []).append(value)
+        elif short:
+            known.learn(line)
+    if special and not _CONNECTION_SPECIFIC.isdisjoint(special):
+        raise FieldError("connection-specific field")
+    return headers, special
 
 
-def _special(lines: Lines) -> list[Line]:
-    special = [line for line in lines if line[0] in _SPECIAL]
-    for name, _ in special:
-        if name in _CONNECTION_SPECIFIC:
-            raise FieldError("connection-specific field")
-    return special
+def _thorough(lines: Lines, outgoing: bool) -> tuple[tuple[Line, ...], Special]:
+    headers = tuple([_check_line(name, value, outgoing) for name, value in lines])
+    special: Special = {}
+    for name, value in headers:
+        if name in _SPECIAL:
+            special.setdefault(name, []).append(value)
+    if not _CONNECTION_SPECIFIC.isdisjoint(special):
+        raise FieldError("connection-specific field")
+    return headers, special
+
+
+def _is_clean(name: bytes, value: bytes) -> bool:
+    """Judge a long line, of which a regular expression would make long work."""
+    if not name or name.translate(None, _NAME_CHARS) or value.translate(None, _VALUE_CHARS):
+        return False
+    return value[:1] not in _BLANKS and value[-1:] not in _BLANKS
 
 
 def _check_line(name: bytes, value: bytes, outgoing: bool) -> Line:
@@ -237,15 +239,11 @@ def _check_line(name: bytes, value: bytes, outgoing: bool) -> Line:
     return name, value.strip(b" \t")
 
 
-def _values(special: Lines, wanted: bytes) -> set[bytes]:
-    return {value for name, value in special if name == wanted}
-
-
-def _content_length(special: Lines) -> int | None:
-    found = _values(special, b"content-length")
-    if not found:
+def _content_length(special: Special) -> int | None:
+    values = special.get(b"content-length")
+    if values is None:
         return None
-    value = found.pop()
-    if found or not value.isdigit() or len(value) > 19:
+    value = values[0]
+    if (len(values) > 1 and values.count(value) != len(values)) or not value.isdigit() or len(value) > 19:
         raise FieldError("bad content-length")
     return int(value)

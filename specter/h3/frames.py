@@ -11,7 +11,16 @@ from specter._wire import TransportError
 from specter.h3.errors import H3Error, H3ErrorCode
 from specter.h3.transport import Transport
 
-__all__ = ["DATA", "HEADERS", "KNOWN_TYPES", "FrameReader", "FrameType", "decode_identifier", "encode_frame", "encode_header"]
+__all__ = [
+    "DATA",
+    "HEADERS",
+    "KNOWN_TYPES",
+    "FrameReader",
+    "FrameType",
+    "decode_identifier",
+    "encode_frame",
+    "encode_header",
+]
 
 
 class FrameType(IntEnum):

@@ -106,16 +106,14 @@ class PeerStreams:
         return lambda _: control.advance()
 
     def _read_encoder(self, stream_id: int) -> None:
-        size = _CHUNK
-        while size == _CHUNK:
-            data = self._session.quic.read(stream_id, _CHUNK)
-            size = len(data)
+        while data := self._session.quic.read(stream_id, _CHUNK):
             for unblocked in self._session.decoder.feed(data):
                 self._on_unblocked(unblocked)
+            if len(data) < _CHUNK:
+                return
 
     def _read_decoder(self, stream_id: int) -> None:
-        size = _CHUNK
-        while size == _CHUNK:
-            data = self._session.quic.read(stream_id, _CHUNK)
-            size = len(data)
+        while data := self._session.quic.read(stream_id, _CHUNK):
             self._session.encoder.feed(data)
+            if len(data) < _CHUNK:
+                return

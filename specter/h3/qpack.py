@@ -110,7 +110,7 @@ class FieldEncoder:
     def __init__(self, config: H3Config, output: StreamWriter) -> None:
         self._encoder = pylsqpack.Encoder()
         self._static = pylsqpack.Encoder()
-        self._last: tuple[Lines, bytes] = ([], b"")
+        self._last: tuple[Lines, bytes] = ([], _EMPTY_SECTION)
         self._config = config
         self._output = output
         self._dynamic = False

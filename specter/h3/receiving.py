@@ -14,16 +14,24 @@ from specter.h3.events import (
     ResponseReceived,
     TrailersReceived,
 )
-from specter.h3.fields import FieldError, Lines, parse_request, parse_response, parse_trailers, section_size
-from specter.h3.frames import KNOWN_TYPES, FrameReader, FrameType
+from specter.h3.fields import (
+    FieldError,
+    Lines,
+    ResponseHead,
+    parse_request,
+    parse_response,
+    parse_trailers,
+    section_size,
+)
+from specter.h3.frames import DATA, HEADERS, KNOWN_TYPES, FrameReader, FrameType
 from specter.h3.session import Session
 
 __all__ = ["Receiving"]
 
-_DATA: Final = int(FrameType.DATA)
-_HEADERS: Final = int(FrameType.HEADERS)
-_LARGE_PIECE: Final = 4096
-"""A piece of body at least this large is handed on as it is, smaller ones are joined."""
+_ENOUGH: Final = 4096
+"""With this much of the body at hand QUIC is not asked for more."""
+_MAX_REMEMBERED: Final = 4096
+"""The largest response head that is kept to know it again."""
 
 
 class Phase(IntEnum):
@@ -34,12 +42,15 @@ class Phase(IntEnum):
     DONE = 4
 
 
+_HEAD: Final = Phase.HEAD
+_BODY: Final = Phase.BODY
+
 # A message is HEAD (interim responses stay in it), BODY, an optional trailer section, the end. CONNECT turns HEAD
 # into TUNNEL, which carries DATA only. Known frame types that a phase does not list end the connection.
 _ADMITS: Final[dict[Phase, frozenset[int]]] = {
-    Phase.HEAD: frozenset({_HEADERS}),
-    Phase.BODY: frozenset({_DATA, _HEADERS}),
-    Phase.TUNNEL: frozenset({_DATA}),
+    Phase.HEAD: frozenset({HEADERS}),
+    Phase.BODY: frozenset({DATA, HEADERS}),
+    Phase.TUNNEL: frozenset({DATA}),
     Phase.TRAILED: frozenset(),
     Phase.DONE: frozenset(),
 }
@@ -61,6 +72,7 @@ class Receiving:
         "_reader",
         "_received",
         "_session",
+        "finished",
         "method",
         "stream_id",
     )
@@ -68,7 +80,7 @@ class Receiving:
     def __init__(self, session: Session, stream_id: int, method: bytes = b"") -> None:
         self._session = session
         self._reader = FrameReader(session.quic, stream_id)
-        self._phase = Phase.HEAD
+        self._phase = _HEAD
         self._blocked = False
         self._announced = False
         self._interim = 0
@@ -77,37 +89,41 @@ class Receiving:
         self._no_content = False
         self.stream_id = stream_id
         self.method = method
-
-    @property
-    def finished(self) -> bool:
-        return self._phase is Phase.DONE
+        self.finished = False
 
     @property
     def started(self) -> bool:
         """True once anything of the message was understood."""
-        return self._phase is not Phase.HEAD or self._interim > 0
+        return self._phase is not _HEAD or self._interim > 0
 
-    def advance(self) -> None:
-        """Go on as far as the bytes here, QPACK and the body's reader allow."""
+    def readable(self) -> None:
+        """QUIC says that there is something to read."""
+        self._reader.dry = False
+        self._go_on()
+
+    def _go_on(self) -> None:
+        self._advance()
+        if self._reader.data_left:
+            self._announce()
+
+    def _advance(self) -> None:
+        """Go on to the next of the body, as far as the bytes here and QPACK allow."""
         reader = self._reader
-        while not self._blocked and self._phase is not Phase.DONE:
-            if reader.data_left:
-                self._announce()
-                return
+        while not (reader.data_left or self._blocked or self.finished):
             frame = reader.next(self._admit)
             if frame is None:
                 if self._session.ended_cleanly(self.stream_id):
                     self._finish()
                 return
-            if frame[0] == _HEADERS:
+            if frame[0] == HEADERS:
                 self._section(frame[1])
 
     def _admit(self, kind: int, length: int) -> bool:
-        if kind not in KNOWN_TYPES:
-            return False
         if kind not in _ADMITS[self._phase]:
-            raise self._misplaced(kind)
-        if kind == _DATA:
+            if kind in KNOWN_TYPES:
+                raise self._misplaced(kind)
+            return False
+        if kind == DATA:
             self._count(length)
         elif length > self._session.config.max_field_section_size:
             raise H3StreamError(H3ErrorCode.H3_EXCESSIVE_LOAD, "field section too large")
@@ -126,35 +142,54 @@ class Receiving:
             raise H3StreamError(H3ErrorCode.H3_MESSAGE_ERROR, "more content than content-length")
 
     def _section(self, block: bytes) -> None:
-        lines = self._session.decoder.decode(self.stream_id, block)
+        session = self._session
+        if block == session.last_block and self._phase is _HEAD:
+            self._respond(session.last_head)
+            return
+        lines = session.decoder.decode(self.stream_id, block)
         if lines is None:
             self._blocked = True
-        else:
-            self._understand(lines)
+            return
+        self._understand(lines)
+        if lines is session.last_lines and not block[0]:
+            # No dynamic table entry is required (RFC 9204, section 4.5.1.1), so these bytes keep their meaning.
+            session.last_block = block
 
     def resume(self, lines: Lines) -> None:
         """Go on with the section that was blocked."""
         self._blocked = False
         self._understand(lines)
-        self.advance()
+        self._go_on()
 
     def _understand(self, lines: Lines) -> None:
-        config = self._session.config
-        if len(lines) > config.max_field_lines or section_size(lines) > config.max_field_section_size:
+        session = self._session
+        if lines == session.last_lines and self._phase is _HEAD:
+            self._respond(session.last_head)
+            return
+        config = session.config
+        size = section_size(lines)
+        if len(lines) > config.max_field_lines or size > config.max_field_section_size:
             raise H3StreamError(H3ErrorCode.H3_EXCESSIVE_LOAD, "field section too large")
         try:
-            if self._phase is not Phase.HEAD:
-                self._session.events.append(TrailersReceived(self.stream_id, parse_trailers(lines)))
+            if self._phase is not _HEAD:
+                session.events.append(TrailersReceived(self.stream_id, parse_trailers(lines, session.known_lines)))
                 self._phase = Phase.TRAILED
-            elif self._session.is_client:
-                self._response(lines)
+            elif session.is_client:
+                self._response(lines, size)
             else:
                 self._request(lines)
         except FieldError as error:
             raise H3StreamError(H3ErrorCode.H3_MESSAGE_ERROR, str(error)) from None
 
-    def _response(self, lines: Lines) -> None:
-        status, headers, content_length = parse_response(lines)
+    def _response(self, lines: Lines, size: int) -> None:
+        session = self._session
+        head = parse_response(lines, session.known_lines)
+        if size <= _MAX_REMEMBERED:
+            session.last_head, session.last_lines, session.last_block = head, lines, None
+        self._respond(head)
+
+    def _respond(self, head: ResponseHead) -> None:
+        status, headers, content_length = head
         if status < 200:
             self._interim += 1
             if self._interim > self._session.config.max_interim_responses:
@@ -164,23 +199,25 @@ class Receiving:
         if self.method == b"CONNECT" and status < 300:
             self._phase = Phase.TUNNEL
         else:
-            self._phase = Phase.BODY
+            self._phase = _BODY
             self._no_content = self.method == b"HEAD" or status in (204, 304)
             self._expected = None if self._no_content else content_length
         self._session.events.append(ResponseReceived(self.stream_id, status, headers))
 
     def _request(self, lines: Lines) -> None:
-        head = parse_request(lines, extended_connect=self._session.config.enable_connect_protocol)
+        session = self._session
+        head = parse_request(lines, session.known_lines, extended_connect=session.config.enable_connect_protocol)
         self.method = head.method
         if head.method == b"CONNECT":
             self._phase = Phase.TUNNEL
         else:
-            self._phase = Phase.BODY
+            self._phase = _BODY
             self._expected = head.content_length
-        self._session.events.append(RequestReceived(self.stream_id, *head[:6]))
+        session.events.append(RequestReceived(self.stream_id, *head[:6]))
 
     def _announce(self) -> None:
-        if not self._reader.buffered and not self._session.quic.readable(self.stream_id):
+        reader = self._reader
+        if not reader.buffered and (reader.dry or not self._session.quic.readable(self.stream_id)):
             self._starve()
         elif not self._announced:
             self._announced = True
@@ -194,18 +231,20 @@ class Receiving:
     def _finish(self) -> None:
         if self._reader.inside_frame:
             raise H3Error(H3ErrorCode.H3_FRAME_ERROR, "stream ends inside a frame")
-        if self._phase is Phase.HEAD:
+        if self._phase is _HEAD:
             if self._session.is_client:
                 raise H3StreamError(H3ErrorCode.H3_MESSAGE_ERROR, "stream ends before a final response")
             raise H3StreamError(H3ErrorCode.H3_REQUEST_INCOMPLETE, "stream ends before a request")
         if self._expected is not None and self._received != self._expected:
             raise H3StreamError(H3ErrorCode.H3_MESSAGE_ERROR, "less content than content-length")
         self._phase = Phase.DONE
+        self.finished = True
         self._session.events.append(MessageComplete(self.stream_id))
 
     def abandon(self) -> None:
         """Take no more of this message."""
         self._phase = Phase.DONE
+        self.finished = True
         self._reader.data_left = 0
 
     def read(self, max_bytes: int) -> bytes:
@@ -216,31 +255,35 @@ class Receiving:
         while reader.data_left and size < max_bytes:
             piece = reader.read_data(max_bytes - size)
             if not piece:
-                self._starve()
                 break
-            if not reader.data_left:
-                self.advance()
-            if len(piece) >= _LARGE_PIECE and not pieces:
-                return piece
             pieces.append(piece)
             size += len(piece)
+            if not reader.data_left:
+                self._advance()
+            if (reader.dry or size >= _ENOUGH) and not reader.buffered:
+                break
         if not pieces:
-            self._announced = False
+            self._ran_dry()
             return b""
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _ran_dry(self) -> None:
+        reader = self._reader
+        self._announced = False
+        if reader.data_left and not reader.buffered:
+            self._starve()
 
     def read_into(self, view: memoryview) -> int:
         """Fill ``view`` with body bytes; return how many."""
         reader = self._reader
         size = 0
         while reader.data_left and size < len(view):
-            taken = reader.read_data_into(view[size:])
+            taken = reader.read_data_into(view[size:] if size else view)
             if not taken:
-                self._starve()
                 break
             size += taken
             if not reader.data_left:
-                self.advance()
+                self._advance()
         if not size:
-            self._announced = False
+            self._ran_dry()
         return size

@@ -13,13 +13,21 @@ __all__ = ["RequestStream", "check_request"]
 
 def check_request(session: Session, lines: Lines, fin: bool) -> RequestHead:
     """Return the request's parts; ``LocalProtocolError`` for one that must not be sent to this peer."""
-    try:
-        head = parse_request(lines, extended_connect=session.peer_settings.enable_connect_protocol, outgoing=True)
-    except FieldError as error:
-        raise LocalProtocolError(f"malformed request: {error}") from None
+    last = session.last_request
+    head = last[1] if last is not None and last[0] == lines else _parse_request(session, lines)
     if fin and head.content_length and head.method != b"CONNECT":
         raise LocalProtocolError(f"content-length is {head.content_length}, but there is no body")
+    return head
+
+
+def _parse_request(session: Session, lines: Lines) -> RequestHead:
+    extended_connect = session.peer_settings.enable_connect_protocol
+    try:
+        head = parse_request(lines, session.known_lines, extended_connect=extended_connect, outgoing=True)
+    except FieldError as error:
+        raise LocalProtocolError(f"malformed request: {error}") from None
     check_section_size(session, lines)
+    session.last_request = lines[:], head
     return head
 
 
@@ -36,6 +44,7 @@ class RequestStream:
 
     @property
     def finished(self) -> bool:
+        """Nothing more will happen in either direction."""
         return self.receiving.finished and self.sending.finished
 
     def send_request(self, lines: Lines, head: RequestHead, fin: bool) -> None:
@@ -47,7 +56,7 @@ class RequestStream:
         check_section_size(self._session, lines)
         try:
             if self._session.is_client or self.sending.head_sent:
-                parse_trailers(lines, outgoing=True)
+                parse_trailers(lines, self._session.known_lines, outgoing=True)
                 self._check_trailers_allowed()
                 self.sending.trailers(lines)
             else:
@@ -63,7 +72,7 @@ class RequestStream:
         method = self.receiving.method
         if not method:
             raise LocalProtocolError("there is no request to answer yet")
-        status, _, content_length = parse_response(lines, outgoing=True)
+        status, _, content_length = parse_response(lines, self._session.known_lines, outgoing=True)
         if status < 200:
             if fin:
                 raise LocalProtocolError("an interim response does not end the message")

@@ -43,6 +43,7 @@ class Session:
         "known_lines",
         "last_block",
         "last_head",
+        "last_lines",
         "last_request",
         "peer_settings",
         "quic",
@@ -58,9 +59,10 @@ class Session:
         self.known_lines = KnownLines()
         self.last_request: tuple[Lines, RequestHead] | None = None
         """The last request that was found fit to be sent to this peer."""
-        self.last_block: bytes | None = None
         self.last_head = ResponseHead(0, (), None)
-        """The last response head, and its encoded form if that means the same whenever it comes."""
+        self.last_lines: Lines | None = None
+        self.last_block: bytes | None = None
+        """A response head, the lines that said it, and their encoded form if that means the same whenever it comes."""
         self._resets: set[int] = set()
         self.peer_settings = Settings()
         self.control_stream = StreamWriter(quic, limit=_CRITICAL_LIMIT)

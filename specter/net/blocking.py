@@ -299,13 +299,13 @@ class BlockingConnection:
 
     def _lead(self, exchange: Exchange, wanted: int, deadline: int) -> bool | None:
         """Work for everyone until this exchange has what it wants; None when another thread leads."""
-        me = get_ident()
+        leads, me = False, get_ident()
         try:
             self._ask()
             with self._lock, self._guard:
                 if self._leader or exchange.flags & wanted or self.closed:
                     return self._decline(me, exchange, wanted)
-                self._leader = me
+                leads, self._leader = True, me
                 if self._owing:
                     self._say(clock.now())
                 timeout = self._arm(deadline)
@@ -323,7 +323,7 @@ class BlockingConnection:
                         return self._step_down(exchange, wanted)
                     timeout = self._arm(deadline)
         finally:
-            if self._leader == me:
+            if leads and self._leader == me:
                 self._leader = 0
                 with self._lock:
                     self._succeed()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -40,3 +41,11 @@ def make_client() -> Iterator[MakeClient]:
 @pytest.fixture
 def client(server: Server, make_client: MakeClient) -> specter.Client:
     return make_client(server)
+
+
+@pytest.fixture
+def black_hole() -> Iterator[int]:
+    """A port on which nobody answers."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        yield silent.getsockname()[1]

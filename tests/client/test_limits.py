@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,14 +11,6 @@ import specter
 from specter.quic.config import QuicConfig
 from specter.testing.server import Server
 from tests.client.support import MakeClient, StartServer
-
-
-@pytest.fixture
-def black_hole() -> Iterator[int]:
-    """A port on which nobody answers."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
-        silent.bind(("127.0.0.1", 0))
-        yield silent.getsockname()[1]
 
 
 def test_connect(black_hole: int) -> None:

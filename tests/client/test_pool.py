@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,13 +17,6 @@ from specter.net.resolver import Resolver
 from specter.quic.config import QuicConfig
 from specter.testing.server import Server
 from tests.client.support import MakeClient, StartServer
-
-
-@pytest.fixture
-def black_hole() -> Iterator[int]:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
-        silent.bind(("127.0.0.1", 0))
-        yield silent.getsockname()[1]
 
 
 def accepted(server: Server) -> int:

@@ -11,7 +11,7 @@ from specter.errors import LocalProtocolError
 from specter.h3.config import H3Config
 from specter.h3.connection import H3Connection
 from specter.h3.errors import H3ErrorCode, H3Fault
-from specter.h3.fields import FieldError, parse_request, parse_response, parse_trailers
+from specter.h3.fields import FieldError, KnownLines, parse_request, parse_response, parse_trailers
 from specter.h3.frames import encode_frame, encode_header
 from specter.h3.qpack import check_line_count
 from specter.h3.settings import decode_settings
@@ -158,11 +158,11 @@ lines = st.lists(st.tuples(st.binary(max_size=8), st.binary(max_size=8)), max_si
 @given(lines, st.booleans())
 def test_field_rules_only_know_one_error(fields, outgoing):
     for parse in (
-        lambda: parse_response(fields, outgoing=outgoing),
-        lambda: parse_response([*OK, *fields], outgoing=outgoing),
-        lambda: parse_trailers(fields, outgoing=outgoing),
-        lambda: parse_request([*GET, *fields], extended_connect=True, outgoing=outgoing),
-        lambda: parse_request([*fields, *GET], extended_connect=False, outgoing=outgoing),
+        lambda: parse_response(fields, KnownLines(), outgoing=outgoing),
+        lambda: parse_response([*OK, *fields], KnownLines(), outgoing=outgoing),
+        lambda: parse_trailers(fields, KnownLines(), outgoing=outgoing),
+        lambda: parse_request([*GET, *fields], KnownLines(), extended_connect=True, outgoing=outgoing),
+        lambda: parse_request([*fields, *GET], KnownLines(), extended_connect=False, outgoing=outgoing),
     ):
         with suppress(FieldError):
             parse()

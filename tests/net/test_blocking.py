@@ -218,7 +218,7 @@ def test_the_callers_mistakes_do_no_harm(client: specter.Client, connection: Blo
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs interval timers")
-def test_a_signal_handler_that_uses_the_connection(client: specter.Client) -> None:
+def test_a_signal_handler_that_uses_the_connection(client: specter.Client, connection: BlockingConnection) -> None:
     caught: list[BaseException] = []
 
     def handler(*_: object) -> None:
@@ -226,6 +226,7 @@ def test_a_signal_handler_that_uses_the_connection(client: specter.Client) -> No
             client.get("/bytes/1")
         except BaseException as error:
             caught.append(error)
+        assert connection._leader == threading.main_thread().ident
 
     before = signal.signal(signal.SIGALRM, handler)
     try:

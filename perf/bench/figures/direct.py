@@ -10,8 +10,8 @@ from perf.bench.scale import Scale
 from perf.bench.table import Budget, Row, at_most, missing
 from perf.kit import alternate, recording, twins
 from perf.kit.bare import BareBurst
+from perf.kit.build import NativeUnavailable
 from perf.kit.chains import ReceiveChain, SendChain
-from perf.kit.compile import NativeUnavailable
 
 RECORDED: Final = 64
 """Bursts of the recording; it begins again after them."""
@@ -20,7 +20,7 @@ RECORDED: Final = 64
 def receive_burst(scale: Scale) -> Iterator[Row]:
     """A burst of 64 packets from the slab to the reader of the body, against opening the same bytes."""
     bursts = recording.record(RECORDED, recording.BURST)
-    chain = ReceiveChain(twins.best(), bursts, 1)
+    chain = ReceiveChain(twins.best(), bursts)
     yield _against_bare("receive burst / bare EVP open", at_most(1.25), chain.measure, "open", scale, bursts[0])
 
 

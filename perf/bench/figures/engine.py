@@ -15,7 +15,7 @@ from perf.bench.scale import Scale
 from perf.bench.table import Row, at_most, missing
 from perf.kit import alternate, recording
 from perf.kit.bare import BareBurst
-from perf.kit.compile import NativeUnavailable
+from perf.kit.build import NativeUnavailable
 
 RAMP: Final = 2 << 20
 

@@ -12,7 +12,7 @@ from perf.bench.processes import environment
 from perf.bench.scale import Scale
 from perf.bench.table import Row, at_most
 from perf.kit import cores
-from perf.kit.compile import ROOT
+from perf.kit.build import ROOT
 
 _TIMED: Final = "import time; b = time.perf_counter(); {statement}; print(time.perf_counter() - b)"
 

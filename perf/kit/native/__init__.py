@@ -1,1 +1,1 @@
-"""Cython helpers of the benchmarks, compiled on demand into ``.cache/perf``; see ``perf.kit.compile``."""
+"""Cython helpers of the benchmarks, compiled on demand into ``.cache/perf``; see ``perf.kit.build``."""

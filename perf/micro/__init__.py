@@ -1,0 +1,1 @@
+"""Benchmarks of single hot functions with pyperf, both twins side by side."""
