@@ -1,0 +1,230 @@
+"""Packets leave nothing behind: not a byte, not a reference. ``SPECTER_PACKETS`` says how many (200,000)."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import random
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from specter._frame_types import Ack, MaxStreamData, NewConnectionId, Ping, Stream
+from specter._wire import TransportError
+from tests.twins.compare import resident
+
+NAMES = ("protection", "frames", "reassembly", "acks", "sent", "sendbuffer", "batch", "datapath")
+PACKETS = int(os.environ.get("SPECTER_PACKETS") or 200_000)
+MILLISECOND = 1_000_000
+SUITE = 0x1301
+SECRETS = (bytes(range(32)), bytes(range(32, 64)))
+CID = bytes(range(100, 108))
+ADDRESS = ("192.0.2.1", 4433)
+WINDOW = 1 << 60
+STREAM_SIZE = 60_000
+BROKEN = (b"", b"\x1f", b"\x40\x06", b"\x0f\x04\x00\x7f\xff", b"\x02\x05\x00\x00\x09", b"\x18\x01\x00\x00", b"\x06\x00")
+"""No frames, no such type, a type not minimally encoded, and frames that are cut short or contradict themselves."""
+
+
+class Token:
+    """Remembered with a packet until it is acknowledged or lost."""
+
+
+class End:
+    """One side of a connection: everything that the hot path is made of, and what its owner does."""
+
+    def __init__(self, twins: SimpleNamespace, sealing: bytes, opening: bytes) -> None:
+        self.twins = twins
+        self.out = twins.batch.SendBatch()
+        self.burst = twins.batch.ReceiveBatch()
+        self.acks = twins.acks.AckTracker(False, 2, 10, 100, 25 * MILLISECOND)
+        self.sent = twins.sent.SentPackets()
+        self.packer = twins.datapath.Packer(self.out, self.acks, self.sent)
+        self.packer.dcid = CID
+        self.packer.address = ADDRESS
+        self.packer.data_limit = WINDOW
+        self.receiver = twins.datapath.Receiver(self, self.acks, self.packer, len(CID))
+        self.receiver.cids = {CID}
+        self.receiver.address = ADDRESS
+        self.receiver.data_limit = WINDOW
+        self.packer.keys = twins.protection.PacketProtection(SUITE, sealing)
+        self.receiver.keys = twins.protection.PacketProtection(SUITE, opening)
+        self.budget = twins.reassembly.SegmentBudget()
+        self.sending: dict[int, object] = {}
+        self.seen = dict.fromkeys(("frames", "updates", "undecryptable", "bytes", "lost", "finished"), 0)
+
+    def on_frame(self, frame: object, now: int) -> None:
+        self.seen["frames"] += 1
+        if type(frame) is Ack:
+            self.settle(self.sent.acknowledge(frame.ranges, now), self.sent.detect_lost(now, 20 * MILLISECOND))
+
+    def on_new_stream(self, stream_id: int) -> object:
+        if stream_id % 16 == 12:
+            return None
+        buffer = self.twins.reassembly.RecvBuffer(WINDOW, self.budget)
+        self.receiver.streams[stream_id] = buffer
+        return buffer
+
+    def on_key_update(self, now: int) -> None:
+        self.seen["updates"] += 1
+
+    def on_undecryptable(self, batch: object, index: int, now: int) -> None:
+        self.seen["undecryptable"] += 1
+
+    def settle(self, acked: object, lost: object) -> None:
+        for stream_id, start, end, fin in acked.streams:
+            buffer = self.sending.get(stream_id)
+            if buffer is not None:
+                buffer.acked(start, end, fin)
+                if buffer.done:
+                    del self.sending[stream_id]
+                    self.seen["finished"] += 1
+        for stream_id, start, end, fin in lost.streams:
+            self.seen["lost"] += 1
+            buffer = self.sending.get(stream_id)
+            if buffer is not None:
+                buffer.lost(start, end, fin)
+                self.packer.enqueue(buffer)
+
+    def upload(self, stream_id: int, data: bytes, token: Token) -> None:
+        buffer = self.sending[stream_id] = self.twins.sendbuffer.SendBuffer(stream_id, WINDOW)
+        buffer.write(data)
+        buffer.finish()
+        self.packer.enqueue(buffer)
+        for frame in (Ping(), MaxStreamData(4, 1 << 30), NewConnectionId(3, 1, CID, bytes(16))):
+            self.packer.control.append((self.twins.frames.encode(frame), token))
+
+    def receive(self, datagrams: list[bytes], now: int) -> None:
+        self.burst.clear()
+        for data in datagrams:
+            self.burst.append(data, ADDRESS, 0)
+        assert self.receiver.run(self.burst, 0, now) == len(datagrams)
+        for stream_id in self.receiver.touched:
+            buffer = self.receiver.streams[stream_id]
+            self.seen["bytes"] += len(buffer.read(-1 if stream_id % 8 else 5000))
+            if buffer.complete:
+                self.seen["bytes"] += len(buffer.read())
+                if stream_id % 3:
+                    buffer.discard()
+        self.receiver.touched.clear()
+
+
+class Line:
+    """Two ends, a line that drops, repeats and spoils datagrams, and a third end that only hears nonsense."""
+
+    def __init__(self, twins: SimpleNamespace, token: Token) -> None:
+        self.random = random.Random(20261122)
+        self.twins = twins
+        self.token = token
+        self.client = End(twins, *SECRETS)
+        self.server = End(twins, *reversed(SECRETS))
+        self.victim = End(twins, *SECRETS)
+        self.nonsense = twins.protection.PacketProtection(SUITE, SECRETS[1])
+        self.count = self.number = self.turns = 0
+        self.now = 1_000_000_000
+        self.next_stream = 0
+        self.data = self.random.randbytes(STREAM_SIZE)
+
+    def run(self, packets: int) -> None:
+        goal = self.count + packets
+        while self.count < goal:
+            self.turn()
+
+    def settle(self) -> None:
+        """Let everything on its way arrive, so that two moments can be compared."""
+        for _ in range(1000):
+            self.client.packer.control.append((b"\x01", self.token))
+            self.turn(upload=False)
+            if not self.client.sending:
+                break
+        for end in (self.client, self.server):
+            end.sent.discard()
+            end.receiver.streams.clear()
+        assert not self.client.sending
+
+    def turn(self, upload: bool = True) -> None:
+        self.now += 10 * MILLISECOND
+        while upload and len(self.client.sending) < 3:
+            self.client.upload(self.next_stream, self.data, self.token)
+            self.next_stream += 4
+        self.carry(self.client, self.server)
+        self.turns += 1
+        if self.turns % 50 == 0:
+            self.client.packer.keys.update()
+            self.server.packer.keys.update()
+        self.carry(self.server, self.client)
+        self.harass()
+
+    def carry(self, source: End, target: End) -> None:
+        source.packer.fill(self.now, 1 << 20, 1200)
+        arriving: list[bytes] = []
+        for datagram, _, _ in source.out.deliver():
+            kind = self.random.random()
+            if kind < 0.01:
+                continue
+            spoilt = bytearray(datagram)
+            if kind < 0.02:
+                spoilt[self.random.randrange(10, len(spoilt))] ^= 1
+            arriving += [bytes(spoilt)] * (2 if kind > 0.98 else 1)
+            if kind > 0.97:
+                arriving[-2:] = arriving[:-3:-1]
+        target.receive(arriving, self.now)
+        self.count += len(arriving)
+
+    def harass(self) -> None:
+        victim = self.victim
+        for _ in range(6):
+            stream = Stream(self.random.randrange(40), self.random.randrange(1 << 16), b"hi", False)
+            payload = victim.twins.frames.encode(stream) + self.random.choice(BROKEN) + self.random.randbytes(self.random.randrange(40))
+            self.number += 1
+            header = b"\x43" + CID + self.number.to_bytes(4, "big")
+            packet = bytearray(header + payload + bytes(16))
+            self.nonsense.seal(packet, 0, 9, 4, len(packet) - 16, self.number)
+            victim.burst.clear()
+            victim.burst.append(packet, ADDRESS, self.random.randrange(4))
+            try:
+                victim.receiver.run(victim.burst, 0, self.now)
+            except TransportError as error:
+                victim.seen["frames"] += error.code > 0
+            self.count += 1
+        if self.random.random() < 0.2:
+            self.number += 1
+            self.victim.receiver.streams.clear()
+        victim.out.deliver().clear()
+
+
+def heap() -> int:
+    """Bytes in use: to the byte when AddressSanitizer counts them."""
+    exact = getattr(ctypes.CDLL(None), "__sanitizer_get_current_allocated_bytes", None)
+    if exact is None:
+        return resident()
+    exact.restype = ctypes.c_size_t
+    return int(exact())
+
+
+def census(*witnesses: object) -> tuple[list[int], int, int]:
+    gc.collect()
+    return [sys.getrefcount(witness) for witness in witnesses], sys.getallocatedblocks(), heap()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_packets_leave_nothing_behind(twins) -> None:
+    compiled = SimpleNamespace(**{name: twins(name).compiled for name in NAMES})
+    token = Token()
+    line = Line(compiled, token)
+    witnesses = (token, CID, ADDRESS, line.client, line.server, line.victim, Ack, Ping, TransportError, None)
+    line.run(PACKETS // 10)
+    line.settle()
+    references, blocks, size = census(*witnesses[:-1])
+    line.run(PACKETS)
+    line.settle()
+    after, blocks_after, size_after = census(*witnesses[:-1])
+    assert after == references
+    assert blocks_after - blocks < 1000
+    assert size_after - size < 1 << 20
+    assert min(line.client.seen["lost"], line.client.seen["finished"], line.server.seen["updates"]) > 100
+    assert min(line.server.seen["undecryptable"], line.victim.seen["frames"]) > 1000
+    assert line.server.seen["bytes"] > 500 * PACKETS
