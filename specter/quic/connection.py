@@ -12,7 +12,7 @@ from specter._backend import batch as batches
 from specter._backend import datapath, reassembly
 from specter._entropy import Entropy
 from specter._frame_types import NewToken, StopSending
-from specter._wire import TransportError
+from specter._wire import VARINT_MAX, TransportError
 from specter.quic.cids import LocalConnectionIds, RemoteConnectionIds
 from specter.quic.close import CloseState
 from specter.quic.config import MAX_TOKEN, QuicConfig
@@ -260,13 +260,23 @@ class Connection:
         return stream.recv.finished
 
     def reset(self, stream_id: int, error_code: int) -> None:
-        """Abandon our sending side: what was not acknowledged may be lost. No effect on one that ended."""
+        """Abandon our sending side: what was not acknowledged may be lost. No effect on one that ended.
+
+        Raises:
+            ValueError: ``error_code`` is negative or above 2^62 - 1.
+        """
+        _check_code(error_code)
         stream = self._core.streams.by_id.get(stream_id)
         if stream is not None:
             self._dispatcher.reset_sending(stream, error_code)
 
     def stop_sending(self, stream_id: int, error_code: int) -> None:
-        """Ask the peer to stop: what arrived and still arrives is dropped. No effect on one that ended."""
+        """Ask the peer to stop: what arrived and still arrives is dropped. No effect on one that ended.
+
+        Raises:
+            ValueError: ``error_code`` is negative or above 2^62 - 1.
+        """
+        _check_code(error_code)
         stream = self._core.streams.by_id.get(stream_id)
         if stream is None or stream.recv is None or stream.stop_code >= 0:
             return
@@ -359,6 +369,11 @@ class Connection:
         if not self._core.is_client and not self._core.handshake_confirmed:
             ids.add(self._core.original_dcid)
         return ids
+
+
+def _check_code(error_code: int) -> None:
+    if not 0 <= error_code <= VARINT_MAX:
+        raise ValueError(f"error code {error_code} does not fit a variable-length integer")
 
 
 def _make_core(

@@ -66,6 +66,7 @@ class Handshake:
             initial_max_streams_uni=config.max_streams_uni,
             ack_delay_exponent=config.ack_delay_exponent,
             max_ack_delay=config.max_ack_delay // MILLISECOND,
+            disable_active_migration=server,
             active_connection_id_limit=config.active_connection_id_limit,
         )
 

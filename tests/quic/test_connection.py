@@ -549,3 +549,14 @@ def test_connection_ids_are_issued_retired_and_replaced() -> None:
     assert old not in pair.server.host_cids
     assert len(server.local_cids.active) == 4
     assert upload(pair, pair.client.open_stream(), b"on the new id") == b"on the new id"
+
+
+@pytest.mark.parametrize("code", [-1, 1 << 62])
+def test_error_codes_that_cannot_be_sent_change_nothing(code: int) -> None:
+    pair = connected()
+    stream = pair.client.open_stream()
+    with pytest.raises(ValueError, match="error code"):
+        pair.client.reset(stream, code)
+    with pytest.raises(ValueError, match="error code"):
+        pair.client.stop_sending(stream, code)
+    assert upload(pair, stream, b"as before") == b"as before"
