@@ -32,6 +32,12 @@ class Token:
     """Remembered with a packet until it is acknowledged or lost."""
 
 
+def ranges(news: object) -> list[tuple[int, int, int, bool]]:
+    """The stream data that an ``Acked`` or ``Lost`` is about."""
+    rest = [(token[0], token[1], token[1] + token[2], token[3]) for token in news.tokens if type(token) is tuple]
+    return news.streams + rest
+
+
 class End:
     """One side of a connection: everything that the hot path is made of, and what its owner does."""
 
@@ -74,14 +80,14 @@ class End:
         self.seen["undecryptable"] += 1
 
     def settle(self, acked: object, lost: object) -> None:
-        for stream_id, start, end, fin in acked.streams:
+        for stream_id, start, end, fin in ranges(acked):
             buffer = self.sending.get(stream_id)
             if buffer is not None:
                 buffer.acked(start, end, fin)
                 if buffer.done:
                     del self.sending[stream_id]
                     self.seen["finished"] += 1
-        for stream_id, start, end, fin in lost.streams:
+        for stream_id, start, end, fin in ranges(lost):
             self.seen["lost"] += 1
             buffer = self.sending.get(stream_id)
             if buffer is not None:
@@ -135,7 +141,6 @@ class Line:
     def settle(self) -> None:
         """Let everything on its way arrive, so that two moments can be compared."""
         for _ in range(1000):
-            self.client.packer.control.append((b"\x01", self.token))
             self.turn(upload=False)
             if not self.client.sending:
                 break
@@ -149,6 +154,7 @@ class Line:
         while upload and len(self.client.sending) < 3:
             self.client.upload(self.next_stream, self.data, self.token)
             self.next_stream += 4
+        self.client.packer.control.append((b"\x01", self.token))  # a PING: the last packets may be lost too
         self.carry(self.client, self.server)
         self.turns += 1
         if self.turns % 50 == 0:
