@@ -131,6 +131,7 @@ class Receiver:
         Raises:
             DecryptError: it does not open.
             TransportError: the peer broke a rule.
+            ValueError: the packet is not within the batch.
         """
         keys = self.keys
         if keys is None:
@@ -324,7 +325,12 @@ class Packer:
         """Build one packet at ``slab[start:limit]``: ACK, control frames, stream data.
 
         Padded to end at ``pad_to`` when that is further. Returns its end, ``start`` when there was nothing to say.
+
+        Raises:
+            ValueError: that is not within the batch.
         """
+        if not 0 <= start <= limit <= len(self._batch.slab) or pad_to > len(self._batch.slab):
+            raise ValueError("packet outside the batch")
         payload = start + 1 + len(self.dcid) + self._number_length()
         room = limit - TAG_SIZE
         tokens: list[object] = []

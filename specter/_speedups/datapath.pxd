@@ -61,7 +61,7 @@ cdef class Receiver:
     cdef int64_t _recent_id
     cdef bint _recent_touched
     cdef public set cids
-    cdef public int cid_length
+    cdef readonly int cid_length
     cdef public bytes last_cid
     cdef public object address
     cdef public dict streams

@@ -53,6 +53,8 @@ cdef class Receiver:
     """Opens and digests the 1-RTT packets of one connection."""
 
     def __init__(self, owner, AckTracker acks not None, Packer packer not None, int cid_length):
+        if cid_length < 0:
+            raise ValueError("negative connection id length")
         self._owner = owner
         self._acks = acks
         self._packer = packer
@@ -86,6 +88,8 @@ cdef class Receiver:
             TransportError: the peer broke a rule; the rest of the batch is not looked at.
         """
         cdef Py_ssize_t start, end
+        if index < 0:
+            raise IndexError("list index out of range")
         self._recent = None
         while index < batch.count:
             start = batch.starts[index]
@@ -107,7 +111,7 @@ cdef class Receiver:
         if end - start - 1 < length:
             length = <int>(end - start - 1)
         cid = batch.base + start + 1
-        if PyBytes_GET_SIZE(known) != length or memcmp(PyBytes_AS_STRING(known), cid, length) != 0:
+        if known is None or PyBytes_GET_SIZE(known) != length or memcmp(PyBytes_AS_STRING(known), cid, length) != 0:
             known = cid[:length]
         if known not in self.cids:
             return False
@@ -125,9 +129,15 @@ cdef class Receiver:
         Raises:
             DecryptError: it does not open.
             TransportError: the peer broke a rule.
+            ValueError: the packet is not within the batch.
         """
         if self._keys is None:
             raise DecryptError("no 1-RTT keys yet")
+        if start < 0 or end > batch.size:
+            raise ValueError("packet outside the buffer")
+        if start >= end:
+            self._keys.failed += 1
+            raise DecryptError("packet is too short")
         self._recent = None
         if self.c_packet(batch, start, end, ecn, now) < 0:
             short = end - start < 1 + self.cid_length + 20
@@ -359,10 +369,15 @@ cdef class Packer:
         """Build one packet at ``slab[start:limit]``: ACK, control frames, stream data.
 
         Padded to end at ``pad_to`` when that is further. Returns its end, ``start`` when there was nothing to say.
+
+        Raises:
+            ValueError: that is not within the batch.
         """
         return self.c_packet(now, start, limit, pad_to)
 
     cdef Py_ssize_t c_packet(self, int64_t now, Py_ssize_t start, Py_ssize_t limit, Py_ssize_t pad_to) except -1:
+        if not 0 <= start <= limit <= self._batch.export.len or pad_to > self._batch.export.len:
+            raise ValueError("packet outside the batch")
         cdef unsigned char *base = self._batch.base
         cdef Py_ssize_t payload = start + 1 + PyBytes_GET_SIZE(self._dcid) + self._number_length()
         cdef Py_ssize_t room = limit - TAG
@@ -495,6 +510,8 @@ cdef class Packer:
         while pos < payload + 4 - number_length:
             base[pos] = 0
             pos += 1
+        if pos > self._batch.export.len - TAG:
+            raise ValueError("packet outside the buffer")
         base[start] = <unsigned char>(
             FIXED_BIT | self.spin | (KEY_PHASE_BIT if keys.key_phase else 0) | (number_length - 1)
         )

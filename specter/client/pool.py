@@ -27,17 +27,11 @@ MAX_CONNECTIONS: Final = 100
 logger = logging.getLogger("specter")
 
 
-QUIET: Final = clock.SECOND
-"""A connection from which nothing came for this long (ns) may be dead without anyone having said so."""
-
-
 class Lease(NamedTuple):
     """A connection to use, and whether somebody used it before."""
 
     connection: BlockingConnection
     reused: bool
-    quiet: bool = False
-    """Nothing has come from the server for a while."""
 
 
 class _Dial:
@@ -93,9 +87,8 @@ class Pool:
             NetworkError: the client is closed.
         """
         connection = self._connections.get(origin)
-        quiet = connection is not None and connection.quiet_since(clock.now() - QUIET)
         if connection is not None and connection.usable():
-            return Lease(connection, True, quiet)
+            return Lease(connection, True)
         if connection is not None:
             self.discard(origin, connection)
         mine = _Dial()

@@ -18,13 +18,15 @@ from specter.net.transfer import Transfer
 __all__ = ["exchange"]
 
 SIGN_OF_LIFE: Final = 1.0
-"""Seconds within which a connection that was quiet has to answer with any packet."""
+"""Seconds within which a connection used before has to answer with any packet, ..."""
+ROUND_TRIPS: Final = 4
+"""... or round trips, where these take longer."""
 
 logger = logging.getLogger("specter")
 
 
 class _Silence(NetworkError):
-    """A connection that was quiet before does not answer."""
+    """A connection used before does not answer any more."""
 
 
 def exchange(pool: Pool, request: Request, timeouts: Timeouts) -> Response:
@@ -68,7 +70,7 @@ class _Attempt:
         request, transfer, connection = self._request, self.transfer, self._lease.connection
         body = request.body
         transfer.start(request.fields(), None if body is None or body.length == 0 else body.pieces())
-        if self._lease.quiet and request.safe:
+        if self._lease.reused and request.safe:
             self._expect_a_sign()
         status, fields = transfer.head()
         timing.headers = timing.elapsed()
@@ -84,8 +86,10 @@ class _Attempt:
 
     def _expect_a_sign(self) -> None:
         """A server that lost the connection may say nothing at all: do not wait for it until the read timeout."""
-        if not self.transfer.head_within(SIGN_OF_LIFE) and self._lease.connection.signs_of_life == self._signs:
-            raise _Silence(f"{self._lease.connection.host} does not answer on this connection any more")
+        connection = self._lease.connection
+        limit = max(SIGN_OF_LIFE, ROUND_TRIPS * connection.round_trip)
+        if not self.transfer.head_within(limit) and connection.signs_of_life == self._signs:
+            raise _Silence(f"{connection.host} does not answer on this connection any more")
 
     def may_repeat(self, error: BaseException) -> bool:
         """Whether to try once more after ``error``, which came before any part of a response."""

@@ -110,9 +110,10 @@ class BlockingConnection:
         quic = self._quic
         return now + IDLE_MARGIN + 3 * quic.stats.smoothed_rtt >= quic.idle_deadline
 
-    def quiet_since(self, moment: int) -> bool:
-        """Whether nothing has arrived after ``moment`` (ns)."""
-        return self._channel.heard_at <= moment
+    @property
+    def round_trip(self) -> float:
+        """The smoothed round-trip time in seconds."""
+        return self._quic.stats.smoothed_rtt / clock.SECOND
 
     @property
     def signs_of_life(self) -> int:

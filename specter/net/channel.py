@@ -18,16 +18,15 @@ _SPARE_LIMIT: Final = 8
 class Channel:
     """Moves bursts between ``udp`` and ``engine``, which speaks over ``quic``; for one thread at a time.
 
-    ``heard_at`` is when the last datagram arrived (ns), ``refusals`` the ICMP refusals since then.
+    ``refusals`` counts the ICMP refusals since the last datagram arrived.
     """
 
-    __slots__ = ("_refused_before", "closed", "engine", "heard_at", "quic", "refusals", "udp")
+    __slots__ = ("_refused_before", "closed", "engine", "quic", "refusals", "udp")
 
-    def __init__(self, socket: udp.UdpSocket, quic: Connection, engine: H3Connection, now: int) -> None:
+    def __init__(self, socket: udp.UdpSocket, quic: Connection, engine: H3Connection) -> None:
         self.udp = socket
         self.quic = quic
         self.engine = engine
-        self.heard_at = now
         self.refusals = 0
         self.closed = False
         self._refused_before = socket.refused
@@ -40,7 +39,6 @@ class Channel:
             burst = batch.ReceiveBatch()
         count = self.udp.receive(burst)
         if count:
-            self.heard_at = now
             self.refusals, self._refused_before = 0, self.udp.refused
             self.engine.receive(burst, now)
             burst.clear()

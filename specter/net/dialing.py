@@ -76,7 +76,7 @@ class Dialer:
         socket = udp.UdpSocket.connect(address, local=local)
         try:
             quic = Connection.client(self.quic, tls, self.entropy, now, token=self.tokens.take(host, address[1]))
-            channel = Channel(socket, quic, H3Connection(quic, self.h3, entropy=self.entropy), now)
+            channel = Channel(socket, quic, H3Connection(quic, self.h3, entropy=self.entropy))
         except BaseException:
             socket.close()
             raise
