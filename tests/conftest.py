@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
+import os
+from importlib import import_module
+
+import pytest
 from hypothesis import settings
+
+from specter._backend import TWINS
 
 settings.register_profile("specter", deadline=None, derandomize=True, max_examples=100)
 settings.load_profile("specter")
+
+
+def pytest_configure() -> None:
+    """Refuse to start where a compiled module that has to be there is not: its tests would be skipped in silence."""
+    if os.environ.get("SPECTER_REQUIRE_COMPILED", "") in ("", "0"):
+        return
+    for name in TWINS:
+        try:
+            import_module(f"specter._speedups.{name}")
+        except Exception as error:
+            raise pytest.UsageError(f"SPECTER_REQUIRE_COMPILED: {name} does not load ({error})") from error

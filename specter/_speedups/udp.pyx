@@ -374,7 +374,7 @@ cdef class UdpSocket:
         total = size
         while index + count < batch.count and count < TRAIN:
             next_size = batch.ends[index + count] - batch.starts[index + count]
-            if next_size > size or total + next_size > TRAIN_BYTES or batch.ecns[index + count] != batch.ecns[index]:
+            if next_size == 0 or next_size > size or total + next_size > TRAIN_BYTES or batch.ecns[index + count] != batch.ecns[index]:
                 break
             if not self.connected and batch.c_address(index + count) != batch.c_address(index):
                 break

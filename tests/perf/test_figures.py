@@ -12,7 +12,7 @@ from perf.bench.figures import direct, engine, figure, parts, peers
 from perf.bench.processes import Worker, WorkerFailed, run
 from perf.bench.scale import QUICK
 from perf.bench.table import Verdict
-from perf.kit import bare, build, cores, recording
+from perf.kit import bare, cores, recording
 from perf.kit.build import NativeUnavailable
 from perf.kit.venvs import VenvUnavailable, python_of
 
@@ -102,9 +102,7 @@ def test_figures_against_caddy(monkeypatch, name):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
-def test_the_bare_cipher_opens_and_seals_what_was_recorded(monkeypatch, tmp_path):
-    monkeypatch.setattr(build, "CACHE", tmp_path)
-    build.native.cache_clear()
+def test_the_bare_cipher_opens_and_seals_what_was_recorded():
     burst = recording.record(1, 4)[0]
     measured = bare.BareBurst(burst)
     assert measured.open() > 0

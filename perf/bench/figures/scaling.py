@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from statistics import median
 from typing import Final
 
@@ -12,7 +13,8 @@ from perf.bench.pump.feed import Feed
 from perf.bench.pump.pump import Pump
 from perf.bench.scale import Scale
 from perf.bench.table import Row, at_most
-from perf.kit import alternate
+from perf.kit import alternate, recording, twins
+from perf.kit.chains import ReceiveChain
 
 RAMP: Final = 512 << 10
 
@@ -56,6 +58,27 @@ def open_streams(scale: Scale) -> Iterator[Row]:
         found = alternate.ratio(samples, name, "one")
         note = f"{median(samples[name]):.0f} ns against {median(samples['one']):.0f}"
         yield Row(f"engine: a packet at {count:,} streams / 1, {what}", found.value, "x", at_most(1.25), note)
+    yield _without_engine(scale)
+
+
+def _without_engine(scale: Scale) -> Row:
+    """The receive chain alone, every packet of another stream: no events, but as many reads as packets."""
+    packets = max(scale.open_streams, recording.BURST)
+    chains = {
+        streams: ReceiveChain(twins.best(), _recorded(packets, streams), streams) for streams in (1, scale.open_streams)
+    }
+    samples = alternate.rounds(
+        {str(streams): partial(median_of, chain.measure, scale.bursts) for streams, chain in chains.items()},
+        max(3, scale.rounds // 2),
+    )
+    found = alternate.ratio(samples, str(scale.open_streams), "1")
+    times = [median(values) / recording.BURST for values in samples.values()]
+    note = f"{times[1]:.0f} ns against {times[0]:.0f}, one read a packet"
+    return Row(f"  receive burst at {scale.open_streams:,} streams / 1, in turns", found.value, "x", None, note)
+
+
+def _recorded(packets: int, streams: int) -> list[recording.Burst]:
+    return recording.record(-(-packets // recording.BURST), recording.BURST, streams=streams)
 
 
 def _measure(pump: Pump, bursts: int) -> alternate.Measure:
