@@ -13,6 +13,9 @@ cdef class Packer:
     cdef AckTracker _acks
     cdef SentPackets _sent
     cdef object _queue
+    # The first of the queue where it is known, and how many there are.
+    cdef SendBuffer _head
+    cdef Py_ssize_t _waiting
     cdef set _queued
     cdef dict _stalled
     cdef PacketProtection _keys
@@ -60,6 +63,7 @@ cdef class Receiver:
     cdef RecvBuffer _recent
     cdef int64_t _recent_id
     cdef bint _recent_touched
+    cdef bint _trusted
     cdef public set cids
     cdef readonly int cid_length
     cdef public bytes last_cid

@@ -61,6 +61,7 @@ cdef class Receiver:
         self._updates = 0
         self._keys = None
         self._recent = None
+        self._trusted = False
         self._recent_id = -1
         self._recent_touched = False
         self.cids = set()
@@ -91,6 +92,7 @@ cdef class Receiver:
         if index < 0:
             raise IndexError("list index out of range")
         self._recent = None
+        self._trusted = False
         while index < batch.count:
             start = batch.starts[index]
             end = batch.ends[index]
@@ -99,6 +101,7 @@ cdef class Receiver:
             if self.c_packet(batch, start, end, batch.ecns[index], now) < 0:
                 self._owner.on_undecryptable(batch, index, now)
                 self._recent = None
+                self._trusted = False
             index += 1
         return index
 
@@ -108,6 +111,12 @@ cdef class Receiver:
         cdef int length = self.cid_length
         if self._keys is None or start == end or batch.base[start] & (LONG_HEADER | FIXED_BIT) != FIXED_BIT:
             return False
+        if (
+            self._trusted
+            and end - start > length
+            and memcmp(PyBytes_AS_STRING(known), batch.base + start + 1, length) == 0
+        ):
+            return True
         if end - start - 1 < length:
             length = <int>(end - start - 1)
         cid = batch.base + start + 1
@@ -121,6 +130,8 @@ cdef class Receiver:
         elif self.address is not None:
             return False
         self.last_cid = known
+        # Until Python code runs again, and on a connected socket, the same id needs no second look.
+        self._trusted = batch.addresses is None and PyBytes_GET_SIZE(known) == self.cid_length
         return True
 
     def packet(self, ReceiveBatch batch not None, Py_ssize_t start, Py_ssize_t end, int ecn, int64_t now):
@@ -139,6 +150,7 @@ cdef class Receiver:
             self._keys.failed += 1
             raise DecryptError("packet is too short")
         self._recent = None
+        self._trusted = False
         if self.c_packet(batch, start, end, ecn, now) < 0:
             short = end - start < 1 + self.cid_length + 20
             raise DecryptError("packet is too short" if short else "packet does not authenticate")
@@ -161,6 +173,7 @@ cdef class Receiver:
             self._updates = keys.updates
             self._owner.on_key_update(now)
             self._recent = None
+            self._trusted = False
         self.packets += 1
         eliciting = self._digest(batch, pos, stop, now)
         if self._acks.c_record(number, now, eliciting, ecn):
@@ -194,6 +207,7 @@ cdef class Receiver:
                     eliciting = True
                 self._owner.on_frame(frame, now)
                 self._recent = None
+                self._trusted = False
         return eliciting
 
     cdef int _stream(
@@ -206,6 +220,7 @@ cdef class Receiver:
             if buffer is None:
                 buffer = self._owner.on_new_stream(stream_id)
                 self._recent = None
+                self._trusted = False
                 if buffer is None:
                     return 0
             self._recent = buffer
@@ -246,6 +261,8 @@ cdef class Packer:
         self._acks = acks
         self._sent = sent
         self._queue = deque()
+        self._head = None
+        self._waiting = 0
         self._queued = set()
         self._stalled = {}
         self._keys = None
@@ -289,6 +306,7 @@ cdef class Packer:
             self._stalled.pop(buffer.stream_id, None)
             self._queued.add(buffer.stream_id)
             self._queue.append(buffer)
+            self._waiting += 1
 
     def remove(self, SendBuffer buffer not None):
         """Unschedule a stream."""
@@ -296,12 +314,16 @@ cdef class Packer:
         if buffer.stream_id in self._queued:
             self._queued.discard(buffer.stream_id)
             self._queue.remove(buffer)
+            self._waiting -= 1
+            self._head = None
 
     def clear(self):
         """Forget everything that waits to leave."""
         self._control.clear()
         self.blocked.clear()
         self._queue.clear()
+        self._head = None
+        self._waiting = 0
         self._queued.clear()
         self._stalled.clear()
 
@@ -325,7 +347,7 @@ cdef class Packer:
         return self.c_has_work(now)
 
     cdef bint c_has_work(self, int64_t now):
-        return self._keys is not None and (self._control or self._queue or self._acks.deadline <= now)
+        return self._keys is not None and (self._waiting > 0 or self._control or self._acks.deadline <= now)
 
     # -- packets ----------------------------------------------------------------------------------
 
@@ -397,11 +419,14 @@ cdef class Packer:
             if tokens is None:
                 tokens = []
             pos = self._put_control(pos, room, tokens)
-        turns = len(self._queue)
+        turns = self._waiting
         while turns > 0:
             turns -= 1
-            buffer = self._queue[0]
-            header = 3 + varint_length(<uint64_t>max(buffer.stream_id, 0)) + varint_length(<uint64_t>buffer.sent_offset)
+            if self._head is None:
+                self._head = self._queue[0]
+            buffer = self._head
+            header = 3 + varint_length(<uint64_t>buffer.sent_offset)
+            header += varint_length(<uint64_t>buffer.stream_id) if buffer.stream_id > 0 else 1
             if room - pos <= header:
                 break
             credit = self.data_limit - self.data_sent
@@ -423,10 +448,11 @@ cdef class Packer:
                 if tokens is None:
                     tokens = []
                 tokens.append((buffer.stream_id, offset, length, bool(fin)))
-            if buffer.c_has_pending():
-                self._queue.rotate(-1)
-            else:
+            if not buffer.c_has_pending():
                 self._unschedule(buffer)
+            elif self._waiting > 1:
+                self._queue.rotate(-1)
+                self._head = None
         if pos == payload:
             return start
         eliciting = pos > after_ack
@@ -477,6 +503,8 @@ cdef class Packer:
     cdef int _unschedule(self, SendBuffer buffer) except -1:
         """Take the stream at the head out; it comes back with new data, a raised limit or a loss."""
         self._queue.popleft()
+        self._waiting -= 1
+        self._head = None
         self._queued.discard(buffer.stream_id)
         if buffer.c_has_pending():
             self._stalled[buffer.stream_id] = buffer
