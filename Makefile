@@ -1,6 +1,6 @@
 # What people type most. The work is in ci/, where CI calls the same scripts.
 
-.PHONY: demo test lint bench setup clean
+.PHONY: demo test lint sanitize wheel bench setup clean
 
 demo: setup
 	@ci/demo
@@ -10,6 +10,12 @@ test: setup
 
 lint: setup
 	@ci/lint
+
+sanitize: setup
+	@ci/sanitize
+
+wheel: setup
+	@ci/wheel
 
 bench: setup
 	@ci/bench

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from perf.bench import machine
-from perf.bench.figures import NAMES, figure
+from perf.bench.figures import IN_PROCESS, NAMES, figure
+from perf.bench.repeat import in_processes
 from perf.bench.scale import FULL, QUICK, Scale
 from perf.bench.table import Row, all_met, render, summary
 
@@ -32,7 +33,7 @@ def measure(names: Iterable[str], scale: Scale) -> list[Row]:
     for name in names:
         print(f"measuring {name} ...", end=" ", file=sys.stderr, flush=True)
         begin = time.monotonic()
-        rows.extend(figure(name)(scale))
+        rows.extend(in_processes(name, scale) if name in IN_PROCESS else figure(name)(scale))
         print(f"{time.monotonic() - begin:.1f} s", file=sys.stderr, flush=True)
     return rows
 

@@ -16,6 +16,8 @@ class Scale:
     """Bursts behind one value of a round; it is their median."""
     worker_rounds: int = 15
     """Alternations between worker processes that stay."""
+    processes: int = 5
+    """Fresh processes for what is compared within one: where code and data come to lie matters by some percent."""
     repetitions: int = 5
     """Fresh processes of each client, by turns."""
     requests: int = 3000
@@ -35,6 +37,7 @@ QUICK: Final = Scale(
     rounds=3,
     bursts=2,
     worker_rounds=1,
+    processes=1,
     repetitions=1,
     requests=20,
     warm_ups=5,

@@ -57,6 +57,12 @@ class Row:
         return {**asdict(self), "verdict": str(self.verdict)}
 
 
+def from_json(written: dict[str, Any]) -> Row:
+    """Return the row that ``as_json`` wrote."""
+    budget = None if written["budget"] is None else Budget(**written["budget"])
+    return Row(written["figure"], written["measured"], written["unit"], budget, written["note"])
+
+
 def at_most(bound: float) -> Budget:
     return Budget(bound)
 

@@ -29,6 +29,7 @@ from specter.net.budget import Budget, Wait
 from specter.net.channel import Channel
 from specter.net.exchange import END, FAILED, FREE, READABLE, STOPPED, WRITABLE, Exchange, Sleeper
 from specter.net.exchanges import Exchanges
+from specter.net.gathering import Gathering
 from specter.net.info import describe
 from specter.net.waker import Waker
 from specter.quic.errors import StreamLimitReached
@@ -62,6 +63,7 @@ class BlockingConnection:
         self._lock = Lock()
         self._guard = _Guard(self)
         self._waker = Waker()
+        self._gathering = Gathering()
         self._leader = 0
         """The thread that leads, 0 for none."""
         self._armed = 0
@@ -349,6 +351,9 @@ class BlockingConnection:
 
     def _sleep(self, timeout: int) -> None:
         asked = self._asked
+        pause = self._gathering.pause
+        if pause and (timeout < 0 or timeout > pause * clock.SECOND):
+            time.sleep(pause)
         if self._channel.udp.wait(timeout, self._waker.fd) & udp.WOKEN:
             self._waker.clear()
         if self._asked != asked and clock.now() - self._looked_at < INSTANT:
@@ -425,7 +430,9 @@ class BlockingConnection:
         if now - before >= PAUSE and self._quic.idle_deadline <= now:
             engine.handle_deadline(now)
             self._deliver()
-        if self._channel.receive(now):
+        datagrams = self._channel.receive(now)
+        if datagrams:
+            self._gathering.count(datagrams, now - before)
             self._deliver()
         if engine.next_deadline() <= now:
             engine.handle_deadline(now)

@@ -8,7 +8,9 @@ import pytest
 
 from perf.bench import __main__ as bench
 from perf.bench import figures
-from perf.bench.table import Row, Verdict, all_met, at_least, at_most, missing, render, summary
+from perf.bench.repeat import combine, in_processes
+from perf.bench.scale import QUICK
+from perf.bench.table import Row, Verdict, all_met, at_least, at_most, from_json, missing, render, summary
 
 MET = Row("quick", 50.0, "us", at_most(60), "fine")
 MISSED = Row("slow", 61.0, "us", at_most(60))
@@ -50,9 +52,27 @@ def test_only_a_measured_and_met_budget_counts_as_met():
     assert not all_met([MET, ABSENT])
 
 
+@pytest.mark.parametrize("row", [MET, MISSED, CONTEXT, ABSENT], ids=lambda row: row.figure)
+def test_rows_survive_json(row):
+    assert from_json(json.loads(json.dumps(row.as_json()))) == row
+
+
+def test_the_middle_of_several_processes_counts():
+    rows = [Row("x", value, "us", at_most(60), f"at {value:g}") for value in (70.0, 50.0, 61.0)]
+    found = combine(rows)
+    assert found.measured == 61
+    assert found.verdict is Verdict.MISSED
+    assert found.note == "at 61; 50-70 in 3 processes"
+
+
+def test_what_one_process_could_not_measure_is_not_measured():
+    assert combine([MET, ABSENT]) is ABSENT
+    assert combine([MET]) is MET
+
+
 @pytest.fixture
 def one_missed(monkeypatch):
-    monkeypatch.setattr(bench, "figure", lambda name: lambda scale: [MET, MISSED])
+    monkeypatch.setattr(bench, "in_processes", lambda name, scale: [MET, MISSED])
     monkeypatch.setattr(bench.machine, "describe", lambda: {"python": "3"})
 
 
@@ -84,3 +104,9 @@ def test_unknown_figures_are_refused(capsys):
 def test_every_name_is_a_figure():
     for name in figures.NAMES:
         assert callable(figures.figure(name))
+
+
+def test_a_figure_runs_in_a_process_of_its_own():
+    (row,) = in_processes("padding", QUICK)
+    assert row.measured > 0
+    assert row.budget == at_most(2)

@@ -10,11 +10,25 @@ import gc
 import os
 import random
 import sys
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
 
-from specter._frame_types import Ack, MaxStreamData, NewConnectionId, Ping, Stream
+from specter._frame_types import (
+    Ack,
+    ConnectionClose,
+    Crypto,
+    Datagram,
+    EcnCounts,
+    MaxStreamData,
+    NewConnectionId,
+    NewToken,
+    PathChallenge,
+    Ping,
+    ResetStream,
+    Stream,
+)
 from specter._wire import TransportError
 from tests.twins.compare import outcome, resident, same
 
@@ -321,3 +335,47 @@ def test_odd_positions_and_lengths(twins) -> None:
     assert end.receiver.run(end.burst, 0, 0) == 1
     end.packer.dcid = bytes(FAR)
     assert end.packer.fill(0, 1 << 40, 1200) == 0
+
+
+FRAMES = (
+    Ack(((8, 9), (1, 2)), 77, EcnCounts(1, 2, 300)),
+    Stream(4, 70_000, b"data", True),
+    Crypto(16_000, b"hello"),
+    NewConnectionId(3, 1, CID, bytes(16)),
+    NewToken(bytes(70)),
+    ConnectionClose(0x1234, 6, b"reason", False),
+    ResetStream(4, 1 << 40, 1 << 20),
+    Datagram(b"quick"),
+    PathChallenge(bytes(8)),
+)
+
+
+def mutations(frames, rng: random.Random) -> Iterator[bytes]:
+    """Payloads: whole, cut anywhere, with bytes changed, and with padding of every length behind."""
+    encoded = [frames.encode(frame) for frame in FRAMES]
+    for payload in encoded:
+        yield from (payload[:size] for size in range(1, len(payload) + 1))
+        yield from (payload + bytes(size) for size in range(24))
+    yield from (bytes(size) for size in range(1, 40))
+    for _ in range(20_000):
+        payload = bytearray(b"".join(rng.choices(encoded, k=rng.randrange(1, 4))))
+        for _ in range(rng.randrange(3)):
+            payload[rng.randrange(len(payload))] = rng.choice((0, 1, 0x3F, 0x40, 0x80, 0xC0, 0xFF, rng.randrange(256)))
+        yield bytes(payload[: rng.randrange(1, len(payload) + 1)])
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "__asan_poison_memory_region"), reason="runs with AddressSanitizer")
+def test_not_a_byte_behind_a_payload_is_read(twins) -> None:
+    """The bytes around a payload are made unreadable: a parser that looks at one ends the process."""
+    frames = twins("frames").compiled
+    process = ctypes.CDLL(None)
+    slab = bytearray(2048)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(slab))
+    start = 512 - address % 8
+    for payload in mutations(frames, random.Random(20261122)):
+        end = start + len(payload)
+        slab[start:end] = payload
+        process.__asan_poison_memory_region(ctypes.c_void_p(address + start - 64), ctypes.c_size_t(64))
+        process.__asan_poison_memory_region(ctypes.c_void_p(address + end), ctypes.c_size_t(256))
+        outcome(frames.decode, slab, start, end)
+        process.__asan_unpoison_memory_region(ctypes.c_void_p(address), ctypes.c_size_t(len(slab)))

@@ -39,7 +39,7 @@ def loader(pair):
     from specter._speedups import _libcrypto
 
     yield _libcrypto
-    _libcrypto.load()
+    _libcrypto.load(os.environ.get("SPECTER_LIBCRYPTO"))
 
 
 @pytest.fixture(scope="module", params=["libcrypto", "cryptography"])

@@ -31,6 +31,9 @@ _HOMES: Final = {
 
 NAMES: Final = tuple(_HOMES)
 
+IN_PROCESS: Final = frozenset(name for name, home in _HOMES.items() if home in ("direct", "engine", "parts", "scaling"))
+"""Those that measure within the process that calls them."""
+
 
 def figure(name: str) -> Figure:
     """Return the function of a figure; ``ValueError`` for a name that is none."""

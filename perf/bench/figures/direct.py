@@ -45,7 +45,7 @@ def _against_bare(
     )
     found = alternate.ratio(samples, "chain", "bare")
     per_packet = [median(samples[name]) / len(burst.sealed) for name in ("chain", "bare")]
-    note = f"{per_packet[0]:.0f} ns a packet against {per_packet[1]:.0f}; quartiles {found.low:.2f}-{found.high:.2f}"
+    note = f"{per_packet[0]:.0f} ns a packet against {per_packet[1]:.0f}"
     return Row(figure, found.value, "x", budget, note)
 
 

@@ -1,0 +1,26 @@
+"""Whether an installed Specter has the twins it should have, and works: ``smoke.py compiled`` or ``reference``."""
+
+from __future__ import annotations
+
+import sys
+
+import specter
+from specter.testing import Server
+
+
+def main() -> None:
+    expected = sys.argv[1]
+    assert specter.__file__.startswith(sys.prefix), specter.__file__
+    used = specter.backend()
+    library = used.pop("libcrypto")
+    if sys.platform != "linux":
+        del used["udp"]  # its compiled twin is for Linux
+    assert set(used.values()) == {expected}, used
+    with Server() as server, specter.Client(verify=server.ca_file) as client:
+        response = client.get(server.url + "/bytes/1000000")
+        assert (response.status_code, len(response.content)) == (200, 1_000_000)
+    print(f"specter {specter.__version__}: {expected}, {library}")
+
+
+if __name__ == "__main__":
+    main()
