@@ -98,6 +98,20 @@ def test_the_pure_wheel_has_every_module_and_nothing_else(tree: Path) -> None:
     assert "<" not in "".join(line for line in metadata.splitlines() if line.startswith("Requires-Dist"))
 
 
+@pytest.mark.parametrize(("platform", "wanted"), [("linux", {"toy", "udp"}), ("darwin", {"toy"}), ("win32", {"toy"})])
+def test_batched_udp_is_compiled_for_linux_alone(tree: Path, platform: str, wanted: set[str]) -> None:
+    (tree / "specter" / "_speedups" / "udp.pyx").write_text(TOY)
+    code = f"""
+import runpy, setuptools, setuptools.command.build_ext, sys
+setuptools.setup = lambda ext_modules, cmdclass: print(*(module.name for module in ext_modules))
+sys.platform = {platform!r}
+runpy.run_path("setup.py")
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tree, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {name.rpartition(".")[2] for name in done.stdout.split()} == wanted
+
+
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 def test_the_compiled_wheel_has_the_extension(tree: Path) -> None:
     done = build(tree, "build_wheel", SPECTER_BUILD="require")

@@ -140,7 +140,7 @@ class Delivery:
             if stream is not None and stream.recv is not None and stream.recv.final_size < 0:
                 core.stream_windows[frame.stream_id] = stream
         elif isinstance(frame, MaxStreams):
-            core.streams.theirs[frame.unidirectional].tell_again = True
+            core.streams.theirs[frame.unidirectional].tell_again = core.streams.limits_changed = True
         elif isinstance(frame, NewConnectionId):
             core.local_cids.lost(frame)
         elif isinstance(frame, RetireConnectionId):

@@ -212,6 +212,12 @@ class Outbound:
             core.queue(MaxData(core.receiver.data_limit))
         if core.stream_windows:
             self._queue_stream_windows(now)
+        if core.streams.limits_changed:
+            core.streams.limits_changed = False
+            self._queue_stream_limits()
+
+    def _queue_stream_limits(self) -> None:
+        core = self._core
         for unidirectional, limit in core.streams.theirs.items():
             if limit.due:
                 core.queue(MaxStreams(limit.advance(), unidirectional))

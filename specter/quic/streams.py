@@ -99,6 +99,8 @@ class StreamTable:
         self.by_id: dict[int, Stream] = {}
         self.ours = {False: OpenLimit(), True: OpenLimit()}
         self.theirs = {False: AcceptLimit(config.max_streams_bidi), True: AcceptLimit(config.max_streams_uni)}
+        self.limits_changed = False
+        """Whether a limit of either side may have to be told to the peer."""
 
     # -- ours -------------------------------------------------------------------------------------
 
@@ -112,7 +114,7 @@ class StreamTable:
         limit = self.ours[unidirectional]
         if limit.opened < limit.maximum:
             return True
-        limit.blocked = True
+        limit.blocked = self.limits_changed = True
         return False
 
     def open(self, unidirectional: bool, now: int) -> Stream:
@@ -200,4 +202,5 @@ class StreamTable:
             return False
         if self.by_id.pop(stream.id, None) is not None and stream.peer_opened:
             self.theirs[is_unidirectional(stream.id)].finished += 1
+            self.limits_changed = True
         return True
