@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from importlib import import_module
 
 import pytest
@@ -15,6 +16,17 @@ settings.load_profile("specter")
 
 
 def pytest_configure() -> None:
+    _hear_interrupts()
+    _require_compiled()
+
+
+def _hear_interrupts() -> None:
+    """A shell makes its background jobs ignore SIGINT; tests of Ctrl-C, and the programs they start, must hear it."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _require_compiled() -> None:
     """Refuse to start where a compiled module that has to be there is not: its tests would be skipped in silence."""
     if os.environ.get("SPECTER_REQUIRE_COMPILED", "") in ("", "0"):
         return
