@@ -60,6 +60,7 @@ class Dispatcher:
         self._core = core
         self._handshake = handshake
         self._delivery = delivery
+        self._hurried = False
         self._handlers: dict[type[Any], Callable[[Any, int], None]] = {
             Ack: self._app_ack,
             ConnectionClose: self._connection_close,
@@ -143,6 +144,23 @@ class Dispatcher:
         self._delivery.acknowledged(space, acked)
         if lost.count:
             self._delivery.lost(space, lost)
+        if space.id is SpaceId.INITIAL and core.is_client and acked.count:
+            self._hurry(space)
+
+    def _hurry(self, space: Space) -> None:
+        """Repeat, once, the rest of a ClientHello of which the server has confirmed only a part.
+
+        A server may drop what arrives while it sets the connection up; waiting for the probe timeout would cost
+        several round trips (RFC 9002, section 6.2.3).
+        """
+        if (
+            not self._hurried
+            and space.sent.ack_eliciting_in_flight
+            and self._core.spaces[SpaceId.HANDSHAKE].opener is None
+        ):
+            self._hurried = True
+            space.probes = 1
+            self._delivery.probe(space, 1)
 
     def _app_crypto(self, frame: Crypto, now: int) -> None:
         self._crypto(self._core.app, frame)

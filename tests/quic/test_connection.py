@@ -26,7 +26,7 @@ from specter.quic.events import (
     StreamWritable,
 )
 from specter.quic.packet import encode_version_negotiation, parse_header
-from tests.quic.support import Pair
+from tests.quic.support import START, Pair
 
 
 def connected(**configs: QuicConfig) -> Pair:
@@ -97,6 +97,21 @@ def test_any_single_lost_datagram_of_the_handshake_is_recovered(lost: int) -> No
     pair = Pair(filter=drop)
     pair.handshake()
     assert upload(pair, pair.client.open_stream(), b"x" * 3000) == b"x" * 3000
+
+
+def test_the_rest_of_a_client_hello_is_repeated_at_once() -> None:
+    """The server confirms the first datagram alone: it will not answer before it has the second."""
+    count = 0
+
+    def drop_second(from_client: bool, data: bytes) -> bytes | None:
+        nonlocal count
+        count += from_client
+        return None if from_client and count == 2 else data
+
+    pair = Pair(filter=drop_second)
+    pair.handshake()
+    assert pair.now - START < 60 * MILLISECOND
+    assert pair.client._core.recovery.stats.probe_timeouts == 0
 
 
 def test_client_breaks_the_deadlock_of_a_server_that_may_not_speak() -> None:
