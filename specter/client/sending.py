@@ -58,12 +58,11 @@ def exchange(pool: Pool, request: Request, timeouts: Timeouts) -> Response:
 class _Attempt:
     """One way of a request over one connection."""
 
-    __slots__ = ("_lease", "_request", "_signs", "transfer")
+    __slots__ = ("_lease", "_request", "transfer")
 
     def __init__(self, request: Request, lease: Lease, budget: Budget) -> None:
         self._request = request
         self._lease = lease
-        self._signs = lease.connection.signs_of_life
         self.transfer = Transfer(lease.connection, budget)
 
     def run(self, timing: Timing) -> Response:
@@ -88,7 +87,7 @@ class _Attempt:
         """A server that lost the connection may say nothing at all: do not wait for it until the read timeout."""
         connection = self._lease.connection
         limit = max(SIGN_OF_LIFE, ROUND_TRIPS * connection.round_trip)
-        if not self.transfer.head_within(limit) and connection.signs_of_life == self._signs:
+        if not self.transfer.head_within(limit) and connection.signs_of_life == self.transfer.exchange.signs:
             raise _Silence(f"{connection.host} does not answer on this connection any more")
 
     def may_repeat(self, error: BaseException) -> bool:
@@ -101,4 +100,4 @@ class _Attempt:
 
     def silent(self, error: BaseException) -> bool:
         """Whether time ran out without a sign of life: the next request should not have to find that out again."""
-        return isinstance(error, Timeout) and self._lease.connection.signs_of_life == self._signs
+        return isinstance(error, Timeout) and self._lease.connection.signs_of_life == self.transfer.exchange.signs

@@ -168,6 +168,7 @@ class BlockingConnection:
                 self._require_open(exchange)
                 raise
             exchange.stream_id, exchange.sent_all = stream_id, fin
+            exchange.signs = self.signs_of_life
             self._exchanges.add(exchange)
             self._flush()
             return True

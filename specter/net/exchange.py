@@ -64,6 +64,7 @@ class Exchange:
         "interim",
         "retry_safe",
         "sent_all",
+        "signs",
         "sleepers",
         "status",
         "stream_id",
@@ -82,6 +83,8 @@ class Exchange:
         """After a failure: the server did not process the request."""
         self.sent_all = False
         """The request, its end included, is with the engine."""
+        self.signs = 0
+        """What had come from the peer by the time the request left, to tell what came after it."""
         self.sleepers: list[Sleeper] = []
 
     def signal(self, flag: int) -> None:
