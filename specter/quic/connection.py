@@ -195,7 +195,6 @@ class Connection:
         if accepted:
             send.write(data if accepted == size else memoryview(data)[:accepted])
         if accepted < size:
-            stream.writer_waits = True
             core.waiting_writers[stream_id] = stream
         elif fin:
             send.finish()
@@ -210,7 +209,6 @@ class Connection:
             return 0
         room = max(0, self._core.config.send_buffer - stream.send.unsent)
         if room == 0:
-            stream.writer_waits = True
             self._core.waiting_writers[stream_id] = stream
         return room
 

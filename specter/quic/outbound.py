@@ -176,7 +176,6 @@ class Outbound:
         for stream in list(core.waiting_writers.values()):
             if stream.send is None or core.wake_writer(stream, stream.send):
                 del core.waiting_writers[stream.id]
-                stream.writer_waits = False
                 core.emit(StreamWritable(stream.id))
 
     def _tell_blocked(self) -> bool:

@@ -30,7 +30,6 @@ class Stream:
         "send",
         "stop_code",
         "window",
-        "writer_waits",
     )
 
     def __init__(self, stream_id: int, *, peer_opened: bool) -> None:
@@ -42,7 +41,6 @@ class Stream:
         self.blocked_told = -1
         """The limit that our last STREAM_DATA_BLOCKED named."""
         self.readable_told = False
-        self.writer_waits = False
         self.reset_code = -1
         """The code of our RESET_STREAM, -1 before one was sent."""
         self.stop_code = -1
