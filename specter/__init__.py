@@ -49,9 +49,10 @@ if TYPE_CHECKING:
     from specter.client.client import Client
     from specter.client.headers import Headers
     from specter.client.request import Request
-    from specter.client.response import Response, Timing
+    from specter.client.response import Response
     from specter.client.security import InsecureWarning
     from specter.client.timeouts import Timeouts
+    from specter.client.timing import Timing
     from specter.client.url import URL
     from specter.net.info import ConnectionInfo
 
@@ -106,9 +107,10 @@ _HOMES = {
     "specter.client.client": ("Client",),
     "specter.client.headers": ("Headers",),
     "specter.client.request": ("Request",),
-    "specter.client.response": ("Response", "Timing"),
+    "specter.client.response": ("Response",),
     "specter.client.security": ("InsecureWarning",),
     "specter.client.timeouts": ("Timeouts",),
+    "specter.client.timing": ("Timing",),
     "specter.client.url": ("URL",),
     "specter.net.info": ("ConnectionInfo",),
 }

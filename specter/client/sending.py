@@ -8,8 +8,9 @@ from typing import Final
 from specter.client.headers import Headers
 from specter.client.pool import Lease, Pool
 from specter.client.request import Request
-from specter.client.response import Response, Timing
+from specter.client.response import Response
 from specter.client.timeouts import Timeouts
+from specter.client.timing import Timing
 from specter.errors import Error, NetworkError, Timeout
 from specter.net.budget import Budget
 from specter.net.exchange import HEAD

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from specter.client.headers import Headers
 from specter.client.request import Request
-from specter.client.response import Response, Timing
+from specter.client.response import Response
 from specter.client.text import LineSplitter, charset_of, is_known
+from specter.client.timing import Timing
 from specter.errors import (
     DecodingError,
     NetworkError,

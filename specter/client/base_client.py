@@ -1,0 +1,133 @@
+"""What both clients have in common: arguments, defaults, and requests built from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Generic, Protocol, TypeVar, Unpack, cast
+
+from specter._version import __version__
+from specter.client.headers import Headers, HeaderTypes
+from specter.client.options import BuildOptions, RequestOptions
+from specter.client.request import Request
+from specter.client.security import CertTypes, Path, Security, VerifyTypes
+from specter.client.timeouts import DEFAULT_TIMEOUTS, Timeouts, TimeoutTypes
+from specter.client.url import URL, ParamTypes, with_params
+from specter.h3.config import H3Config
+from specter.net import clock
+from specter.net.dialing import Dialer
+from specter.net.resolver import Resolver
+from specter.quic.config import QuicConfig
+
+__all__ = ["CLIENT", "BaseClient", "Default"]
+
+USER_AGENT: Final = f"specter/{__version__}"
+
+
+class Default:
+    def __repr__(self) -> str:
+        return "the client's"
+
+
+CLIENT: Final = Default()
+"""Stands for "what the client says" where None has a meaning."""
+
+
+class BasePool(Protocol):
+    """Where the connections are."""
+
+    @property
+    def closed(self) -> bool: ...
+
+
+P = TypeVar("P", bound=BasePool)
+
+
+class BaseClient(Generic[P]):
+    """What a client sends with every request, and requests made with it."""
+
+    def __init__(
+        self,
+        *,
+        verify: VerifyTypes = True,
+        cert: CertTypes = None,
+        timeout: TimeoutTypes = DEFAULT_TIMEOUTS,
+        headers: HeaderTypes | None = None,
+        params: ParamTypes = None,
+        base_url: str | URL = "",
+        keep_alive: float | None = None,
+        congestion: str | None = None,
+        resolve: Mapping[str, str | Sequence[str]] | None = None,
+        local_address: str | None = None,
+        keylog: Path | None = None,
+        quic: QuicConfig | None = None,
+        h3: H3Config | None = None,
+    ) -> None:
+        """
+        ``verify``, ``cert`` and ``keylog`` are those of :class:`~specter.client.security.Security`.
+
+        * ``timeout``: :class:`Timeouts`, or what it is made from; five seconds each by default, none in total
+        * ``headers``, ``params``: sent with every request
+        * ``base_url``: what a URL without scheme is appended to
+        * ``keep_alive``: seconds after which a PING keeps an unused connection alive; None lets it go idle
+        * ``congestion``: ``"cubic"`` or ``"newreno"``
+        * ``resolve``: ``{"host": "address"}`` or ``{"host:port": ["address", ...]}`` in place of a name lookup
+        * ``local_address``: the IP address to send from
+        * ``quic``, ``h3``: configurations in full; ``keep_alive`` and ``congestion`` still count
+        """
+        self.timeout = Timeouts.of(timeout)
+        self.headers = Headers({"accept": "*/*", "user-agent": USER_AGENT})
+        self.headers.update(headers)
+        self._params = params
+        self._base_url = URL(base_url) if base_url else None
+        dialer = Dialer(
+            tls=Security(verify, cert, keylog).config,
+            quic=_configured(quic or QuicConfig(), keep_alive, congestion),
+            h3=h3 or H3Config(),
+            resolver=Resolver(resolve),
+            local_address=local_address,
+        )
+        self._pool = self._make_pool(dialer, keep_alive)
+
+    def _make_pool(self, dialer: Dialer, keep_alive: float | None) -> P:
+        """Return the pool of this kind of client."""
+        raise NotImplementedError
+
+    @property
+    def is_closed(self) -> bool:
+        return self._pool.closed
+
+    def build_request(self, method: str, url: str | URL, **options: Unpack[BuildOptions]) -> Request:
+        """Return a request with the client's defaults in it, for ``send``."""
+        own = options.get("headers")
+        options["headers"] = merged = self.headers.copy() if own else self.headers  # a request copies them
+        merged.update(own)
+        return Request(method, with_params(self._merged(url), self._params), **options)
+
+    def _merged(self, url: str | URL) -> str | URL:
+        base = self._base_url
+        if base is None or isinstance(url, URL) or "://" in url.partition("?")[0]:
+            return url
+        path, question, query = url.partition("?")
+        joined = f"{base.path.rstrip('/')}/{path.lstrip('/')}" if path else base.path
+        return f"https://{base.authority}{joined}{question}{query}"
+
+    def _parted(self, options: RequestOptions) -> tuple[BuildOptions, Timeouts]:
+        """Tell what a request is built of from how long it may take."""
+        limits: TimeoutTypes | Default = options.pop("timeout", CLIENT)
+        return cast(BuildOptions, options), self._limits(limits)
+
+    def _limits(self, timeout: TimeoutTypes | Default) -> Timeouts:
+        return self.timeout if isinstance(timeout, Default) else Timeouts.of(timeout)
+
+
+def _configured(config: QuicConfig, keep_alive: float | None, congestion: str | None) -> QuicConfig:
+    from dataclasses import replace
+
+    changes: dict[str, Any] = {}
+    if keep_alive is not None:
+        if not keep_alive > 0:
+            raise ValueError("keep_alive is a number of seconds above 0")
+        changes["keep_alive"] = int(keep_alive * clock.SECOND)
+    if congestion is not None:
+        changes["congestion"] = congestion
+    return replace(config, **changes) if changes else config

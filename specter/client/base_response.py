@@ -1,0 +1,225 @@
+"""What the responses of both clients have in common: everything that does not wait."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, Self, TypeVar
+
+from specter.client.headers import Headers
+from specter.client.text import charset_of, is_known
+from specter.client.timing import Timing
+from specter.errors import DecodingError, ResponseNotRead, StatusError, StreamClosed, StreamConsumed
+
+if TYPE_CHECKING:
+    from specter.client.request import Request
+    from specter.client.url import URL
+    from specter.net.info import ConnectionInfo
+
+__all__ = ["CHUNK", "LARGE", "BaseResponse", "BaseSource"]
+
+CHUNK: Final = 1 << 16
+"""Bytes that an iterator gives at a time at most."""
+LARGE: Final = 1 << 20
+"""Bytes read at a time when all of the body is wanted."""
+
+
+class BaseSource(Protocol):
+    """Where the body comes from; how it is read is the client's."""
+
+    @property
+    def trailers(self) -> tuple[tuple[bytes, bytes], ...]: ...
+
+    def close(self) -> None:
+        """Cancel what is not finished, without waiting. Any number of times."""
+
+
+S = TypeVar("S", bound=BaseSource)
+
+
+class BaseResponse(Generic[S]):
+    """Status, header fields, and the body once it was read."""
+
+    http_version: Final = "HTTP/3"
+
+    def __init__(
+        self,
+        status_code: int,
+        *,
+        headers: Headers,
+        request: Request,
+        source: S,
+        timing: Timing,
+        informational: tuple[tuple[int, Headers], ...] = (),
+        connection: ConnectionInfo | None = None,
+    ) -> None:
+        self.status_code = status_code
+        self.headers = headers
+        self.request = request
+        self.timing = timing
+        self.informational = informational
+        """Interim responses (1xx) that came before: ``(status, headers)``."""
+        self.connection = connection
+        """Addresses, cipher suite and certificates of the connection it came over."""
+        self._source = source
+        self._content: bytes | None = None
+        self._started = False
+        self._closed = False
+        self._encoding: str | None = None
+
+    # -- about it ---------------------------------------------------------------------------------
+
+    @property
+    def url(self) -> URL:
+        return self.request.url
+
+    @property
+    def reason_phrase(self) -> str:
+        """The usual phrase of the status; HTTP/3 does not send one."""
+        from http import HTTPStatus
+
+        try:
+            return HTTPStatus(self.status_code).phrase
+        except ValueError:
+            return ""
+
+    @property
+    def is_informational(self) -> bool:
+        return 100 <= self.status_code < 200
+
+    @property
+    def is_success(self) -> bool:
+        return 200 <= self.status_code < 300
+
+    @property
+    def is_redirect(self) -> bool:
+        return 300 <= self.status_code < 400
+
+    @property
+    def is_client_error(self) -> bool:
+        return 400 <= self.status_code < 500
+
+    @property
+    def is_server_error(self) -> bool:
+        return 500 <= self.status_code < 600
+
+    @property
+    def is_error(self) -> bool:
+        return 400 <= self.status_code < 600
+
+    def raise_for_status(self) -> Self:
+        """Return the response itself, unless its status is an error.
+
+        Raises:
+            StatusError: the status is 4xx or 5xx.
+        """
+        if self.is_error:
+            side = "client" if self.is_client_error else "server"
+            what = f"{self.status_code} {self.reason_phrase}".rstrip()
+            raise StatusError(f"{side} error: {what} for {self.request.method} {self.url}", response=self)
+        return self
+
+    @property
+    def trailers(self) -> Headers:
+        """The trailer section; empty before the body was read to its end."""
+        return Headers.from_wire(self._source.trailers)
+
+    @property
+    def elapsed(self) -> datetime.timedelta:
+        """From the call to the end of the body, or to its headers while it is not read."""
+        return datetime.timedelta(seconds=self.timing.complete or self.timing.headers or 0.0)
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
+
+    @property
+    def is_stream_consumed(self) -> bool:
+        return self._started
+
+    def __repr__(self) -> str:
+        return f"<Response [{self.status_code} {self.reason_phrase}]>"
+
+    # -- the body, once it was read -------------------------------------------------------------------
+
+    @property
+    def content(self) -> bytes:
+        """The body. ``ResponseNotRead`` on a streamed response that was not ``read``."""
+        if self._content is None:
+            raise ResponseNotRead("the body is being streamed; call read() first")
+        return self._content
+
+    @property
+    def encoding(self) -> str:
+        """The charset that the headers name, or else UTF-8; may be set."""
+        if self._encoding is None:
+            named = charset_of(self.headers.get("content-type", ""))
+            self._encoding = named if named is not None and is_known(named) else "utf-8"
+        return self._encoding
+
+    @encoding.setter
+    def encoding(self, value: str) -> None:
+        if not is_known(value):
+            raise ValueError(f"{value!r} is not a text encoding")
+        self._encoding = value
+
+    @property
+    def text(self) -> str:
+        """The body as text; what does not decode becomes U+FFFD."""
+        return self.content.decode(self.encoding, errors="replace")
+
+    def json(self, **options: Any) -> Any:
+        """Return what the body says in JSON; ``options`` are those of ``json.loads``.
+
+        Raises:
+            DecodingError: it is not JSON.
+        """
+        import json
+
+        try:
+            return json.loads(self.content, **options)
+        except ValueError as error:
+            raise DecodingError(f"the body is not JSON: {error}") from error
+
+    # -- for the reading ------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """The body is to be read now."""
+        if self._started:
+            raise StreamConsumed("the body was streamed already and is gone")
+        if self._closed:
+            raise StreamClosed("the response was closed before its body was read")
+        self._started = True
+
+    def _begin_into(self) -> bool:
+        """The next part of the body is to be read into a buffer; return False when there is none."""
+        if self._closed:
+            if self.timing.complete is not None:
+                return False
+            raise StreamClosed("the response was closed before its body was read")
+        self._started = True
+        return True
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise StreamClosed("the response was closed while its body was read")
+
+    def _keep(self, pieces: list[bytes]) -> bytes:
+        """All of the body was read."""
+        self._content = content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return content
+
+    def _kept(self, content: bytes, chunk_size: int | None) -> Iterator[bytes]:
+        """Yield a body that is here already."""
+        step = chunk_size or max(len(content), 1)
+        return (content[start : start + step] for start in range(0, len(content), step))
+
+    def _finish(self) -> None:
+        self.timing.complete = self.timing.elapsed()
+        self._end()
+
+    def _end(self) -> None:
+        """End the exchange; what the server still sends of it is dropped."""
+        if not self._closed:
+            self._closed = True
+            self._source.close()
