@@ -42,6 +42,7 @@ class ConnectionOptions(TypedDict, total=False):
     congestion: str | None
     resolve: Mapping[str, str | Sequence[str]] | None
     local_address: str | None
+    spin: float
     keylog: Path | None
     quic: QuicConfig | None
     h3: H3Config | None

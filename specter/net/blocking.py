@@ -31,6 +31,7 @@ from specter.net.exchange import END, FAILED, FREE, READABLE, STOPPED, WRITABLE,
 from specter.net.exchanges import Exchanges
 from specter.net.gathering import Gathering
 from specter.net.info import describe
+from specter.net.spinning import spin_then_wait
 from specter.net.waker import Waker
 from specter.quic.errors import StreamLimitReached
 
@@ -51,10 +52,14 @@ STEP_ASIDE: Final = 50e-6
 
 
 class BlockingConnection:
-    """An established connection to ``host``, shared by threads. ``info`` describes it."""
+    """An established connection to ``host``, shared by threads. ``info`` describes it.
 
-    def __init__(self, channel: Channel, host: str) -> None:
+    A leader looks for datagrams without sleeping for ``spin`` ns before it lets the kernel put it to sleep.
+    """
+
+    def __init__(self, channel: Channel, host: str, *, spin: int = 0) -> None:
         self.host = host
+        self._spin = spin
         self.info = describe(channel)
         self._channel = channel
         self._engine = channel.engine
@@ -353,9 +358,11 @@ class BlockingConnection:
     def _sleep(self, timeout: int) -> None:
         asked = self._asked
         pause = self._gathering.pause
-        if pause and (timeout < 0 or timeout > pause * clock.SECOND):
+        if pause and not self._spin and (timeout < 0 or timeout > pause * clock.SECOND):
             time.sleep(pause)
-        if self._channel.udp.wait(timeout, self._waker.fd) & udp.WOKEN:
+        socket, fd, spin = self._channel.udp, self._waker.fd, self._spin
+        ready = spin_then_wait(socket, timeout, fd, spin) if spin else socket.wait(timeout, fd)
+        if ready & udp.WOKEN:
             self._waker.clear()
         if self._asked != asked and clock.now() - self._looked_at < INSTANT:
             time.sleep(STEP_ASIDE)  # a leader that always takes the lock back would starve the others

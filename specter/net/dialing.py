@@ -69,6 +69,8 @@ class Dialer:
     entropy: Entropy = field(default_factory=SystemEntropy)
     local_address: str | None = None
     tokens: TokenCache = field(default_factory=TokenCache)
+    spin: int = 0
+    """Nanoseconds that a thread looks for datagrams before it sleeps."""
 
     def begin(self, tls: ClientTlsConfig, host: str, address: Address, now: int) -> Handshake:
         """Open a socket towards ``address`` and start the handshake. ``OSError`` when the system cannot."""
@@ -150,7 +152,7 @@ def dial(
     if winner is None:
         tried = ", ".join(address[0] for address in addresses[:4])
         raise budget.expired(Wait.CONNECT, f"connecting to {host} port {port} ({tried})")
-    connection = BlockingConnection(winner.channel, host)
+    connection = BlockingConnection(winner.channel, host, spin=dialer.spin)
     connection.on_token(lambda token: dialer.tokens.put(host, port, token))
     return connection
 

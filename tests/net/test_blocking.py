@@ -295,3 +295,58 @@ def test_closing_is_final(connection: BlockingConnection) -> None:
     connection.release(Exchange())
     assert not connection.usable()
     assert connection.info.remote_address[1] > 0
+
+
+class Watched:
+    """A socket that notes how long its waits were allowed to sleep."""
+
+    def __init__(self, socket: Any) -> None:
+        self._socket = socket
+        self.waits: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
+
+    def wait(self, timeout: int, wake_fd: int = -1) -> int:
+        self.waits.append(timeout)
+        return self._socket.wait(timeout, wake_fd)
+
+
+def watched(client: specter.Client, server: Server) -> Watched:
+    client.get("/bytes/1")
+    channel = client._pool._connections[Origin(server.host, server.port)].channel
+    channel.udp = Watched(channel.udp)
+    return channel.udp
+
+
+class TestSpin:
+    def test_an_answer_that_comes_while_spinning_costs_no_sleep(self, server: Server) -> None:
+        with specter.Client(verify=server.ca_file, base_url=server.url, spin=1_000_000) as client:
+            socket = watched(client, server)
+            assert client.get("/bytes/5000").content
+            assert socket.waits
+            assert set(socket.waits) == {0}
+
+    def test_who_has_spun_for_long_enough_sleeps(self, server: Server) -> None:
+        with specter.Client(verify=server.ca_file, base_url=server.url, spin=2_000) as client:
+            socket = watched(client, server)
+            assert client.get("/delay/0.1").text == "late\n"
+            assert any(wait != 0 for wait in socket.waits)
+
+    def test_the_spin_counts_towards_time_limits(self, server: Server) -> None:
+        with specter.Client(verify=server.ca_file, base_url=server.url, spin=1_000_000) as client:
+            client.get("/bytes/1")
+            begin = time.monotonic()
+            with pytest.raises(specter.ReadTimeout):
+                client.get("/delay/2", timeout=0.1)
+            assert time.monotonic() - begin < 0.9
+
+    def test_without_it_nobody_spins(self, server: Server, client: specter.Client) -> None:
+        socket = watched(client, server)
+        client.get("/delay/0.05")
+        assert 0 < len(socket.waits) < 50
+
+    @pytest.mark.parametrize("spin", [-1, 1_000_001, float("nan")])
+    def test_nonsense_is_refused(self, spin: float) -> None:
+        with pytest.raises(ValueError, match="spin is a number of microseconds from 0 to 1,000,000"):
+            specter.Client(spin=spin)
