@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from specter._backend import backend
     from specter.client.api import delete, get, head, options, patch, post, put, request, stream
     from specter.client.client import Client
+    from specter.client.decoding import DecodingLimits
     from specter.client.headers import Headers
     from specter.client.request import Request
     from specter.client.response import Response
@@ -64,6 +65,7 @@ __all__ = [
     "ConnectTimeout",
     "ConnectionInfo",
     "DecodingError",
+    "DecodingLimits",
     "Error",
     "HandshakeError",
     "Headers",
@@ -105,6 +107,7 @@ _HOMES = {
     "specter._backend": ("backend",),
     "specter.client.api": ("delete", "get", "head", "options", "patch", "post", "put", "request", "stream"),
     "specter.client.client": ("Client",),
+    "specter.client.decoding": ("DecodingLimits",),
     "specter.client.headers": ("Headers",),
     "specter.client.request": ("Request",),
     "specter.client.response": ("Response",),

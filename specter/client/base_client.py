@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Generic, Protocol, TypeVar, Unpack, cast
 
 from specter._version import __version__
+from specter.client.decoding import DecodeTypes, make_limits
 from specter.client.headers import Headers, HeaderTypes
 from specter.client.options import BuildOptions, RequestOptions
 from specter.client.request import Request
@@ -58,6 +59,7 @@ class BaseClient(Generic[P]):
         headers: HeaderTypes | None = None,
         params: ParamTypes = None,
         base_url: str | URL = "",
+        decode: DecodeTypes = False,
         keep_alive: float | None = None,
         congestion: str | None = None,
         resolve: Mapping[str, str | Sequence[str]] | None = None,
@@ -73,6 +75,8 @@ class BaseClient(Generic[P]):
         * ``timeout``: :class:`Timeouts`, or what it is made from; five seconds each by default, none in total
         * ``headers``, ``params``: sent with every request
         * ``base_url``: what a URL without scheme is appended to
+        * ``decode``: True asks for compressed bodies and decodes them (gzip, deflate; br and zstd with the extra
+          ``compression``); :class:`DecodingLimits` does too, with limits of your own
         * ``keep_alive``: seconds after which a PING keeps an unused connection alive; None lets it go idle
         * ``congestion``: ``"cubic"`` or ``"newreno"``
         * ``resolve``: ``{"host": "address"}`` or ``{"host:port": ["address", ...]}`` in place of a name lookup
@@ -87,6 +91,7 @@ class BaseClient(Generic[P]):
         self.headers.update(headers)
         self._params = params
         self._base_url = URL(base_url) if base_url else None
+        self._decode = make_limits(decode)
         dialer = Dialer(
             tls=Security(verify, cert, keylog).config,
             quic=_configured(quic or QuicConfig(), keep_alive, congestion),
@@ -110,6 +115,8 @@ class BaseClient(Generic[P]):
         own = options.get("headers")
         options["headers"] = merged = self.headers.copy() if own else self.headers  # a request copies them
         merged.update(own)
+        if self._decode is not None:
+            options.setdefault("decode", self._decode)
         return Request(method, with_params(self._merged(url), self._params), **options)
 
     def _merged(self, url: str | URL) -> str | URL:

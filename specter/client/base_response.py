@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, Self, TypeVar
 
+from specter.client.decoding import decoder_for
 from specter.client.headers import Headers
 from specter.client.text import charset_of, is_known
 from specter.client.timing import Timing
@@ -41,6 +42,8 @@ class BaseResponse(Generic[S]):
     """Status, header fields, and the body once it was read."""
 
     http_version: Final = "HTTP/3"
+    _rest = memoryview(b"")
+    """What was decoded and did not fit into the reader's buffer."""
 
     def __init__(
         self,
@@ -62,6 +65,8 @@ class BaseResponse(Generic[S]):
         self.connection = connection
         """Addresses, cipher suite and certificates of the connection it came over."""
         self._source = source
+        limits = request.decode
+        self._decoder = None if limits is None else decoder_for(request.method, status_code, headers, limits)
         self._content: bytes | None = None
         self._started = False
         self._closed = False
@@ -203,6 +208,19 @@ class BaseResponse(Generic[S]):
     def _require_open(self) -> None:
         if self._closed:
             raise StreamClosed("the response was closed while its body was read")
+
+    def _require_raw(self) -> None:
+        """The body is wanted as it was sent."""
+        if self._content is not None and self._decoder is not None:
+            raise StreamConsumed("the body was decoded when it was read; what was sent is gone")
+
+    def _fill(self, view: memoryview) -> int:
+        """Move what is left of the last piece into ``view``."""
+        rest = self._rest
+        count = min(len(rest), len(view))
+        view[:count] = rest[:count]
+        self._rest = rest[count:]
+        return count
 
     def _keep(self, pieces: list[bytes]) -> bytes:
         """All of the body was read."""

@@ -23,7 +23,7 @@ __all__ = ["Client"]
 class Client(BaseClient[Pool]):
     """An HTTP/3 client for any number of threads; requests to one origin share one connection.
 
-    It does what it is asked: no cookies, no redirects, no decompression.
+    It does what it is asked: no cookies, no redirects, no decompression unless with ``decode``.
     """
 
     def _make_pool(self, dialer: Dialer, keep_alive: float | None) -> Pool:
@@ -46,7 +46,8 @@ class Client(BaseClient[Pool]):
         """Send a request and return its response, body and all.
 
         ``params`` are appended to the URL's query. The body is one of ``content`` (bytes, text, a file or an iterable
-        of bytes), ``data`` (a form) and ``json``. ``headers`` replace the client's by name, ``timeout`` its limits.
+        of bytes), ``data`` (a form) and ``json``. ``headers`` replace the client's by name, ``timeout`` its limits,
+        ``decode`` what it says about content codings.
         """
         return self._send(method, url, options, stream=False)
 

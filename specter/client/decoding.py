@@ -1,7 +1,7 @@
 """Content codings undone piece by piece, within limits (RFC 9110, section 8.4.1; RFC 8878 and 9659 for zstd).
 
-No input or output here: what is read from the network is fed in, and what came out is taken. At no time is there more
-of it than a piece for each coding, whatever the server sends.
+What is read from the network is fed in, and what comes out is made when it is asked for: at no time is there more of it
+than a piece for each coding, whatever the server sends.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from specter.errors import DecodingError
 if TYPE_CHECKING:
     from specter.client.headers import Headers
 
-__all__ = ["DecodeTypes", "Decoder", "DecodingLimits", "accept_encoding", "codings_of", "make_limits"]
+__all__ = ["DecodeTypes", "Decoder", "DecodingLimits", "accept_encoding", "decoder_for", "make_limits"]
 
 PIECE: Final = 1 << 16
 """Bytes that a coding is asked for at a time, and that it gets at a time."""
@@ -222,17 +222,6 @@ def accept_encoding() -> str:
 # -- a body -----------------------------------------------------------------------------------------
 
 
-def codings_of(method: str, status: int, headers: Headers) -> list[str]:
-    """Return the codings of a response's body in the order they were applied; none where it is not to be decoded.
-
-    That is for HEAD, 204 and 304, which have no body, and for 206, whose body is a part of the encoded form.
-    """
-    if "content-encoding" not in headers or method == "HEAD" or status in _WHOLE:
-        return []
-    names = (name.lower() for name in headers.get_list("content-encoding", split_commas=True))
-    return [name for name in names if name not in _NO_CODING]
-
-
 class _Stage:
     """One of the codings of a body, and what it made so far."""
 
@@ -269,28 +258,34 @@ class _Stage:
 
 
 class Decoder:
-    """Undoes the ``codings`` of one body: ``feed`` it, ``take`` until nothing comes, ``finish`` it at the end.
+    """Undoes the ``codings`` of one body: a step on the way of its pieces to the caller.
 
-    All three raise ``DecodingError``: for a coding that is not available, for data that is broken or cut off, and
-    where ``limits`` are passed. A body of no bytes at all is taken as empty.
+    ``feed`` and ``finish`` raise ``DecodingError``: for a coding that is not available, for data that is broken or cut
+    off, and where ``limits`` are passed. A body of no bytes at all is taken as empty.
     """
+
+    __slots__ = ("_codings", "_limits", "_received", "_stages")
 
     def __init__(self, codings: Sequence[str], limits: DecodingLimits) -> None:
         self._codings = codings
         self._limits = limits
         self._stages: list[_Stage] = []
         self._received = 0
-        self._pieces: Iterator[bytes] = iter(())
-        self._rest = memoryview(b"")
 
-    def feed(self, data: bytes) -> None:
-        """Take in the next bytes of the body; only when ``take`` has nothing more to give."""
+    def feed(self, piece: bytes) -> Iterator[bytes]:
+        """Return what ``piece`` completes, to be taken before the next is fed."""
         if not self._stages:
             self._begin()
-        pieces: Iterator[bytes] = self._slices(data)
+        pieces: Iterator[bytes] = self._slices(piece)
         for stage in self._stages[:-1]:
             pieces = stage.through(pieces, self._check_ratio)
-        self._pieces = self._stages[-1].through(pieces, self._check)
+        return self._stages[-1].through(pieces, self._check)
+
+    def finish(self) -> tuple[bytes, ...]:
+        """The body is over: raise if it should not be."""
+        for stage in self._stages:
+            stage.require_end()
+        return ()
 
     def _begin(self) -> None:
         count, most = len(self._codings), self._limits.max_codings
@@ -317,18 +312,14 @@ class Decoder:
         if most is not None and produced > most:
             raise DecodingError(f"the body has more than {most} bytes when it is decoded")
 
-    def take(self, limit: int) -> bytes:
-        """Return up to ``limit`` decoded bytes, ``b""`` when more has to be fed first."""
-        rest = self._rest
-        if not rest:
-            piece = next(self._pieces, b"")
-            if len(piece) <= limit:
-                return piece
-            rest = memoryview(piece)
-        self._rest = rest[limit:]
-        return bytes(rest[:limit])
 
-    def finish(self) -> None:
-        """The body is over: raise if it should not be."""
-        for stage in self._stages:
-            stage.require_end()
+def decoder_for(method: str, status: int, headers: Headers, limits: DecodingLimits) -> Decoder | None:
+    """Return what decodes a response's body, None where it is as it should be or not to be decoded.
+
+    That is for HEAD, 204 and 304, which have no body, and for 206, whose body is a part of the encoded form.
+    """
+    if "content-encoding" not in headers or method == "HEAD" or status in _WHOLE:
+        return None
+    names = (name.lower() for name in headers.get_list("content-encoding", split_commas=True))
+    codings = [name for name in names if name not in _NO_CODING]
+    return Decoder(codings, limits) if codings else None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
     from specter.client.body import ContentTypes
+    from specter.client.decoding import DecodeTypes
     from specter.client.headers import HeaderTypes
     from specter.client.security import CertTypes, Path, VerifyTypes
     from specter.client.timeouts import TimeoutTypes
@@ -25,6 +26,7 @@ class BuildOptions(TypedDict, total=False):
     content: ContentTypes | None
     data: ParamTypes
     json: Any
+    decode: DecodeTypes
 
 
 class RequestOptions(BuildOptions, total=False):

@@ -6,6 +6,7 @@ import re
 from typing import Any, Final
 
 from specter.client.body import Body, ContentTypes, make_body
+from specter.client.decoding import DecodeTypes, accept_encoding, make_limits
 from specter.client.headers import Headers, HeaderTypes
 from specter.client.url import URL, ParamTypes, with_params
 
@@ -19,12 +20,14 @@ _NEED_LENGTH: Final = frozenset({"POST", "PUT", "PATCH"})
 class Request:
     """Method, URL, header fields and body of one request.
 
+    ``decode`` asks for a body with content codings and for their undoing; ``request.decode`` has the limits of that.
+
     Raises:
         ValueError: a method that is none, or more than one body.
         InvalidURL, UnsupportedProtocol: as :class:`URL` does.
     """
 
-    __slots__ = ("body", "headers", "method", "url")
+    __slots__ = ("body", "decode", "headers", "method", "url")
 
     def __init__(
         self,
@@ -36,6 +39,7 @@ class Request:
         content: ContentTypes | None = None,
         data: ParamTypes = None,
         json: Any = None,
+        decode: DecodeTypes = False,
     ) -> None:
         if not _TOKEN.fullmatch(method):
             raise ValueError(f"{method!r} is not a method")
@@ -49,6 +53,9 @@ class Request:
         for name, value in described:
             if name not in self.headers:
                 self.headers.add(name, value)
+        self.decode = make_limits(decode)
+        if self.decode is not None and "accept-encoding" not in self.headers and "range" not in self.headers:
+            self.headers.add("accept-encoding", accept_encoding())  # a part of the encoded form is of no use
 
     @property
     def safe(self) -> bool:

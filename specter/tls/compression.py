@@ -72,7 +72,7 @@ def _codec(algorithm: int) -> tuple[_Compress, _Decompress] | None:
     if algorithm == CompressionAlgorithm.BROTLI:
         return _brotli()
     if algorithm == CompressionAlgorithm.ZSTD:
-        return _zstd_standard_library() or _zstd_package()
+        return _zstd()
     return None
 
 
@@ -114,8 +114,8 @@ def _brotli() -> tuple[_Compress, _Decompress] | None:
     return shrink, expand
 
 
-def _zstd_standard_library() -> tuple[_Compress, _Decompress] | None:
-    module = _optional("compression.zstd")
+def _zstd() -> tuple[_Compress, _Decompress] | None:
+    module = _optional("compression.zstd") or _optional("backports.zstd")
     if module is None:
         return None
 
@@ -128,23 +128,6 @@ def _zstd_standard_library() -> tuple[_Compress, _Decompress] | None:
 
     def shrink(data: bytes) -> bytes:
         result: bytes = module.compress(data)
-        return result
-
-    return shrink, expand
-
-
-def _zstd_package() -> tuple[_Compress, _Decompress] | None:
-    module = _optional("zstandard")
-    if module is None:
-        return None
-
-    def expand(data: bytes, limit: int) -> bytes:
-        decompressor = module.ZstdDecompressor(max_window_size=1 << _ZSTD_WINDOW_LOG)
-        message: bytes = decompressor.stream_reader(data).read(limit)
-        return message
-
-    def shrink(data: bytes) -> bytes:
-        result: bytes = module.ZstdCompressor().compress(data)
         return result
 
     return shrink, expand
