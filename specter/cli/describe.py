@@ -46,7 +46,7 @@ def connection_facts(response: specter.Response) -> Iterator[tuple[str, str]]:
     (local, local_port), (remote, remote_port) = info.local_address, info.remote_address
     kept = " (used again)" if response.timing.reused else ""
     yield "connection", f"{local} port {local_port} to {remote} port {remote_port}{kept}"
-    yield "protocol", f"{response.http_version} over QUIC version 1, ALPN {info.alpn}"
+    yield "protocol", f"{response.http_version} over {info.quic_version}, ALPN {info.alpn}"
     yield "TLS", f"{info.tls_version}, {info.cipher_suite}, key exchange {info.key_exchange}"
     if info.peer_certificates:
         leaf = info.peer_certificates[0]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from specter.net.channel import Channel
+from specter.quic.packet import QUIC_V1, QUIC_V2
 from specter.tls.ciphers import CipherSuite
 from specter.tls.key_exchange import NamedGroup
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ConnectionInfo", "describe"]
 
+_QUIC_VERSIONS: Final = {QUIC_V1: "QUICv1", QUIC_V2: "QUICv2"}
+
 
 @dataclass(frozen=True, slots=True)
 class ConnectionInfo:
@@ -22,6 +25,8 @@ class ConnectionInfo:
 
     local_address: tuple[str, int]
     remote_address: tuple[str, int]
+    quic_version: str
+    """``"QUICv1"`` or ``"QUICv2"``."""
     tls_version: str
     cipher_suite: str
     key_exchange: str
@@ -36,6 +41,7 @@ def describe(channel: Channel) -> ConnectionInfo:
     return ConnectionInfo(
         local_address=_address(channel, local=True),
         remote_address=_address(channel, local=False),
+        quic_version=_QUIC_VERSIONS[channel.quic.version],
         tls_version="TLSv1.3",
         cipher_suite=_name(CipherSuite, tls.cipher_suite),
         key_exchange=_name(NamedGroup, tls.group),

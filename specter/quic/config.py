@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from specter.quic.packet import QUIC_V1, QUIC_V2, SUPPORTED_VERSIONS
+
 MILLISECOND: Final = 1_000_000
 SECOND: Final = 1_000_000_000
 MINIMUM_DATAGRAM: Final = 1200
@@ -21,6 +23,13 @@ class QuicConfig:
     handshake_timeout: int = 10 * SECOND
     keep_alive: int = 0
     """Send a PING after this long without a packet from the peer; 0 never does."""
+
+    versions: tuple[int, ...] = (QUIC_V1, QUIC_V2)
+    """QUIC versions that are offered (client) or accepted (server), the favourite first (RFC 9368, RFC 9369)."""
+    original_version: int | None = None
+    """Client: the version of the first flight. None is version 1 where it is offered, else the favourite."""
+    preferred_version: int | None = None
+    """Server: the version to move to when the client offers it. None is the client's favourite of ours."""
 
     datagram_size: int = 1200
     """UDP payload of full packets we send (1,200 to 1,452)."""
@@ -58,3 +67,20 @@ class QuicConfig:
             raise ValueError(f"datagram_size must be 1200 to 1452, not {self.datagram_size}")
         if self.congestion not in ("cubic", "newreno"):
             raise ValueError(f"congestion must be 'cubic' or 'newreno', not {self.congestion!r}")
+        self._check_versions()
+
+    def _check_versions(self) -> None:
+        versions = self.versions
+        if not versions or len(set(versions)) < len(versions) or not set(versions) <= set(SUPPORTED_VERSIONS):
+            known = " and ".join(f"0x{version:x}" for version in SUPPORTED_VERSIONS)
+            raise ValueError(f"versions must be some of {known}, each once, not {versions!r}")
+        for name in ("original_version", "preferred_version"):
+            if getattr(self, name) not in (None, *versions):
+                raise ValueError(f"{name} must be one of versions, not {getattr(self, name)!r}")
+
+    @property
+    def first_version(self) -> int:
+        """The version of a client's first flight: the one most servers can read (RFC 9368, section 2.5)."""
+        if self.original_version is not None:
+            return self.original_version
+        return QUIC_V1 if QUIC_V1 in self.versions else self.versions[0]

@@ -24,6 +24,7 @@ from specter.quic.events import Event
 from specter.quic.handshake import Handshake
 from specter.quic.inbound import Inbound
 from specter.quic.outbound import Outbound
+from specter.quic.packet import QUIC_V1
 from specter.quic.streams import Stream
 from specter.quic.timers import Timers
 from specter.tls.client import ClientHandshake
@@ -64,11 +65,13 @@ class Connection:
     ) -> Connection:
         """Start a connection to a server; the first ``send`` gives its ClientHello.
 
-        ``token`` is one from an earlier ``TokenReceived`` of the same server; above ``MAX_TOKEN`` bytes it is not used.
+        ``token`` is one from an earlier ``TokenReceived`` of the same server and QUIC version; above ``MAX_TOKEN``
+        bytes it is not used.
         """
         first_cid = entropy.token(CID_LENGTH)
         original = entropy.token(CID_LENGTH)
-        core = _make_core(config, entropy, now, first_cid, original, is_client=True, address=address)
+        version = config.first_version
+        core = _make_core(config, entropy, now, first_cid, original, is_client=True, address=address, version=version)
         core.token = token if len(token) <= MAX_TOKEN else b""
         handshake = Handshake(core, lambda params: ClientHandshake(tls, entropy, params), original_dcid=original)
         return cls(core, handshake)
@@ -87,16 +90,26 @@ class Connection:
         address: batches.Address = None,
         validated: bool = False,
         reset_key: bytes | None = None,
+        version: int = QUIC_V1,
     ) -> Connection:
         """Accept the connection of a client's first Initial.
 
         ``original_dcid`` is the id of the very first Initial, before any Retry; ``client_cid`` the client's own;
-        ``retry_scid`` the id our Retry gave; ``validated`` says that a token proved the address.
+        ``retry_scid`` the id our Retry gave; ``validated`` says that a token proved the address;
+        ``version`` is that Initial's.
         """
         initial_dcid = original_dcid if retry_scid is None else retry_scid
         first_cid = entropy.token(CID_LENGTH)
         core = _make_core(
-            config, entropy, now, first_cid, client_cid, is_client=False, address=address, reset_key=reset_key
+            config,
+            entropy,
+            now,
+            first_cid,
+            client_cid,
+            is_client=False,
+            address=address,
+            reset_key=reset_key,
+            version=version,
         )
         core.original_dcid = initial_dcid
         if validated or retry_scid is not None:
@@ -351,6 +364,11 @@ class Connection:
         return self._handshake.tls
 
     @property
+    def version(self) -> int:
+        """The QUIC version in use; settled once the handshake is complete (RFC 9368)."""
+        return self._core.version
+
+    @property
     def address(self) -> batches.Address:
         """Where the peer is; None on a connected socket."""
         return self._core.address
@@ -384,6 +402,7 @@ def _make_core(
     is_client: bool,
     address: batches.Address,
     reset_key: bytes | None = None,
+    version: int,
 ) -> Core:
     key = entropy.token(32) if reset_key is None else reset_key
     return Core(
@@ -395,4 +414,5 @@ def _make_core(
         first_cid=first_cid,
         local_cids=LocalConnectionIds(entropy, CID_LENGTH, first=first_cid, reset_key=key),
         remote_cids=RemoteConnectionIds(remote_cid, config.active_connection_id_limit),
+        version=version,
     )

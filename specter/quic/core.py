@@ -18,7 +18,6 @@ from specter.quic.close import CLOSE_REASON_LIMIT, Closer, IdleTimer
 from specter.quic.config import QuicConfig
 from specter.quic.events import CloseKind, ConnectionClosed, Event
 from specter.quic.flow import ReceiveWindow
-from specter.quic.packet import QUIC_V1
 from specter.quic.parameters import TransportParameters
 from specter.quic.path import AmplificationLimit, PathValidator
 from specter.quic.recovery import Recovery
@@ -60,12 +59,13 @@ class Core:
         first_cid: bytes,
         local_cids: LocalConnectionIds,
         remote_cids: RemoteConnectionIds,
+        version: int,
     ) -> None:
         self.config = config
         self.entropy = entropy
         self.is_client = is_client
         self.address = address
-        self.version = QUIC_V1
+        self.version = version
         self.now = now
         self.events: deque[Event] = deque()
         self.stats = ConnectionStats()

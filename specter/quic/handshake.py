@@ -11,8 +11,9 @@ from specter.quic import packet, parameters
 from specter.quic.config import MILLISECOND
 from specter.quic.core import Core
 from specter.quic.events import CloseKind, ConnectionClosed, HandshakeCompleted, HandshakeConfirmed
+from specter.quic.negotiation import Negotiation
 from specter.quic.packet import Header
-from specter.quic.parameters import TransportParameters
+from specter.quic.parameters import TransportParameters, VersionInformation
 from specter.quic.space import Space, SpaceId
 from specter.tls import engine
 from specter.tls.alerts import TlsError
@@ -44,9 +45,25 @@ class Handshake:
         self._retry_scid = retry_scid
         self.processed_packet = False
         """Whether any packet of the peer was opened: from then on Retry and Version Negotiation are void."""
-        self._install_initial(original_dcid if retry_scid is None else retry_scid)
-        core.local_parameters = self._local_parameters()
-        self.tls = make_tls(parameters.encode(core.local_parameters))
+        self.versions = Negotiation(core)
+        self.versions.install(original_dcid if retry_scid is None else retry_scid)
+        self._make_tls = make_tls
+        self.tls = self._new_tls()
+
+    def _new_tls(self) -> engine.Handshake:
+        tls = self._make_tls(self._encode_parameters())
+        if not self._core.is_client:
+            tls.answer_parameters = self._answer_parameters
+        return tls
+
+    def _encode_parameters(self) -> bytes:
+        self._core.local_parameters = self._local_parameters()
+        return parameters.encode(self._core.local_parameters)
+
+    def _answer_parameters(self, data: bytes) -> bytes:
+        """Choose the version by the client's transport parameters, and return ours, which tell it."""
+        self.versions.choose(parameters.decode(data, from_server=False).version_information)
+        return self._encode_parameters()
 
     def _local_parameters(self) -> TransportParameters:
         core, config = self._core, self._core.config
@@ -68,16 +85,8 @@ class Handshake:
             max_ack_delay=config.max_ack_delay // MILLISECOND,
             disable_active_migration=server,
             active_connection_id_limit=config.active_connection_id_limit,
+            version_information=VersionInformation(core.version, config.versions),
         )
-
-    def _install_initial(self, dcid: bytes) -> None:
-        core = self._core
-        client, server = protection.initial_secrets(core.version, dcid)
-        ours, theirs = (client, server) if core.is_client else (server, client)
-        space = core.spaces[SpaceId.INITIAL]
-        suite = protection.AES_128_GCM_SHA256
-        space.sealer = protection.PacketProtection(suite, ours, core.version)
-        space.opener = protection.PacketProtection(suite, theirs, core.version)
 
     # -- TLS --------------------------------------------------------------------------------------
 
@@ -170,6 +179,8 @@ class Handshake:
         core = self._core
         peer = parameters.decode(data, from_server=core.is_client)
         self._authenticate_cids(peer)
+        if core.is_client:
+            self.versions.check(peer.version_information)
         core.peer_parameters = peer
         core.packer.raise_limit(peer.initial_max_data)
         core.streams.apply_peer_parameters(peer)
@@ -216,7 +227,7 @@ class Handshake:
         core.token = retry.token
         core.remote_cids.set_initial_scid(retry.scid)
         core.packer.dcid = core.remote_cids.current
-        self._install_initial(retry.scid)
+        self.versions.install(retry.scid)
         space = core.spaces[SpaceId.INITIAL]
         space.crypto_out.lost(0, space.crypto_out.sent_offset, False)
         space.probes = 0
@@ -224,14 +235,36 @@ class Handshake:
         return True
 
     def on_version_negotiation(self, header: Header, versions: tuple[int, ...]) -> bool:
-        """Fail when the server speaks no version of ours; return whether the packet counted."""
+        """Start over in a version that the server speaks, or fail when it speaks none of ours.
+
+        Returns whether the packet counted (RFC 9368, sections 2.1 and 4).
+        """
         core = self._core
-        if not core.is_client or self.processed_packet or self._retry_scid is not None:
+        if not core.is_client or self.processed_packet or self._retry_scid is not None or self.versions.restarted:
             return False
         if header.dcid != core.first_cid or header.scid != self._original_dcid:
             return False
         if core.version in versions:
             return False
-        offered = ", ".join(f"0x{version:08x}" for version in versions[:8])
-        core.vanish(ConnectionClosed(CloseKind.VERSION, 0, f"the server speaks only QUIC versions {offered}"))
+        version = self.versions.restart_version(versions)
+        if version is None:
+            offered = ", ".join(f"0x{version:08x}" for version in versions[:8])
+            core.vanish(ConnectionClosed(CloseKind.VERSION, 0, f"the server speaks only QUIC versions {offered}"))
+        else:
+            self._restart(version)
         return True
+
+    def _restart(self, version: int) -> None:
+        """Send a new first flight: new connection id, new ClientHello, no token of another version."""
+        core = self._core
+        self.versions.restart(version)
+        self._original_dcid = core.entropy.token(len(self._original_dcid))
+        self.versions.install(self._original_dcid)
+        core.token = b""
+        core.remote_cids.set_initial_scid(self._original_dcid)
+        core.packer.dcid = self._original_dcid
+        space = core.spaces[SpaceId.INITIAL]
+        space.restart_crypto()
+        core.recovery.reset_for_retry()
+        self.tls = self._new_tls()
+        self.start()

@@ -107,7 +107,7 @@ class Inbound:
             taken = header.dcid == core.first_cid and self._handshake.on_retry(
                 bytes(batch.slab[header.start : header.end])
             )
-        elif header.type in _SPACES and header.version == core.version:
+        elif header.type in _SPACES:
             taken = self._long(batch, index, header, now)
         if not taken:
             core.stats.packets_dropped += 1
@@ -139,10 +139,11 @@ class Inbound:
         space = core.spaces[_SPACES[header.type]]
         if space.discarded or not self._ids_match(header):
             return False
-        if space.opener is None:
-            return self._defer(batch, index, header)
+        opener = self._opener(header, space)
+        if opener is None:
+            return self._may_open_later(header) and self._defer(batch, index, header)
         try:
-            number, start, end, first = space.opener.open(
+            number, start, end, first = opener.open(
                 batch.view, header.start, header.pn_offset, header.end, space.acks.largest
             )
         except protection.DecryptError:
@@ -150,6 +151,7 @@ class Inbound:
         if first & LONG_RESERVED_BITS:
             raise TransportError(TransportErrorCode.PROTOCOL_VIOLATION, "reserved header bits are set")
         self._handshake.processed_packet = True
+        self._handshake.versions.follow(header.version)
         self._learn_peer(header, space)
         if not space.acks.is_duplicate(number):
             core.handshake_packets += 1
@@ -157,6 +159,17 @@ class Inbound:
             if not space.discarded:
                 space.acks.record(number, now, eliciting, batch.ecn(index))
         return True
+
+    def _opener(self, header: Header, space: Space) -> protection.PacketProtection | None:
+        if header.type is PacketType.INITIAL:
+            return self._handshake.versions.initial_opener(header.version)
+        return space.opener if header.version == self._core.version else None
+
+    def _may_open_later(self, header: Header) -> bool:
+        """Whether keys for a packet may come: not for one of a version the connection has moved away from."""
+        if header.type is PacketType.INITIAL:
+            return False
+        return header.version == self._core.version or self._handshake.versions.may_come(header.version)
 
     def _ids_match(self, header: Header) -> bool:
         """Whether the packet is to us and from the peer we talk to (RFC 9000, section 7.2)."""

@@ -40,10 +40,14 @@ class Space:
         self.sealer: protection.PacketProtection | None = None
         gaps = reassembly.SegmentBudget(CRYPTO_GAPS)
         self.crypto_in = reassembly.RecvBuffer(CRYPTO_WINDOW, gaps, TransportErrorCode.CRYPTO_BUFFER_EXCEEDED)
+        self.restart_crypto()
+        self.discarded = False
+
+    def restart_crypto(self) -> None:
+        """Have sent nothing: the handshake begins (again)."""
         self.crypto_out = sendbuffer.SendBuffer(CRYPTO_STREAM, VARINT_MAX)
         self.probes = 0
         """Packets to send whatever the congestion window says (RFC 9002, section 6.2.4)."""
-        self.discarded = False
 
     @property
     def can_send(self) -> bool:

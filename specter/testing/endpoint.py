@@ -72,7 +72,8 @@ class Endpoint:
 
     ``wrap`` puts an application around each new connection. With ``retry`` every client must show its
     address first. At most ``max_connections`` live at once, ``max_handshakes`` of them unfinished; those
-    beyond are refused. ``reset_key`` lets an endpoint that forgot its connections reset them.
+    beyond are refused. ``reset_key`` lets an endpoint that forgot its connections reset them. ``versions``
+    are offered and taken in place of those of ``config``.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class Endpoint:
         max_connections: int = 1024,
         max_handshakes: int = 256,
         reset_key: bytes | None = None,
-        versions: tuple[int, ...] = (QUIC_V1,),
+        versions: tuple[int, ...] = (),
     ) -> None:
         self.retry = retry
         self.accepting = True
@@ -102,7 +103,7 @@ class Endpoint:
         self._max_handshakes = max_handshakes
         self._reset_key = reset_key or entropy.token(32)
         self._minter = TokenMinter(entropy.token(32))
-        self._versions = versions
+        self._versions = versions or config.versions
         self._routes: dict[bytes, Peer] = {}
         self._handshaking: set[Peer] = set()
         self._awake: dict[Peer, None] = {}
@@ -236,6 +237,7 @@ class Endpoint:
             address=address,
             validated=token is not None,
             reset_key=self._reset_key,
+            version=header.version,
         )
         peer = Peer(connection, self._wrap(connection), address)
         self.peers[peer] = None
@@ -339,9 +341,12 @@ class Endpoint:
         if self._reply(encode_retry(header.version, scid, header.scid, header.dcid, token), address):
             self.stats.retries += 1
 
-    def new_token(self, address: Address, now: int) -> bytes:
-        """Return a token for a later connection from ``address``, to give to ``Connection.issue_token``."""
-        return self._minter.mint(_host(address), None, None, now // SECOND, self._entropy)
+    def new_token(self, address: Address, now: int, *, version: int = QUIC_V1) -> bytes:
+        """Return a token for a later connection from ``address``, to give to ``Connection.issue_token``.
+
+        ``version`` is that connection's, and the only one the token is good for (RFC 9369, section 5).
+        """
+        return self._minter.mint(_host(address), None, None, now // SECOND, self._entropy, version=version)
 
     def _negotiate(self, header: Header, address: Address) -> None:
         if self._reply(encode_version_negotiation(header.dcid, header.scid, self._versions), address):

@@ -55,7 +55,7 @@ class Pair(Simulation):
         server_config: QuicConfig | None = None,
         server_tls: ServerTlsConfig | None = None,
         retry: bool = False,
-        versions: tuple[int, ...] = (1,),
+        versions: tuple[int, ...] = (),
         start: bool = True,
     ) -> None:
         super().__init__(Network(seed, to_server, to_client))

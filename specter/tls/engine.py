@@ -154,6 +154,8 @@ class Handshake(ABC):
         """The :class:`~specter.tls.key_exchange.NamedGroup` in use, 0 until known."""
         self.peer_certificates: list[x509.Certificate] = []
         self.complete = False
+        self.answer_parameters: Callable[[bytes], bytes] | None = None
+        """Server: gets the client's transport parameters and returns ours, in place of those given at first."""
         self._entropy = entropy
         self._transport_parameters = transport_parameters
         self._key_log = key_log

@@ -109,6 +109,8 @@ class ServerHandshake(Handshake):
         self._client_random = offer.random
         self._transcript = Transcript(suite)
         self._transcript.update(message.raw)
+        if self.answer_parameters is not None:
+            self._transport_parameters = self.answer_parameters(offer.transport_parameters)
         if group not in offer.shares:
             self._send_retry(group)
         else:

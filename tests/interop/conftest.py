@@ -48,12 +48,13 @@ class Workshop:
         key: str = "p256",
         retry: bool = False,
         cipher: str | None = None,
+        versions: str = "",
     ) -> ServerProcess:
-        """Return a server that is not started yet; ``retry`` and ``cipher`` are for aioquic only."""
+        """Return a server that is not started yet; ``retry``, ``cipher`` and ``versions`` are for aioquic."""
         own = self.folder / f"{kind}-{next(self.serial)}"
         common = (own, self.folder / "root", self.ca_file, self.authority.issue(*names, key=key), host)
         if kind == "aioquic":
-            return AioquicServer(*common, retry=retry, cipher=cipher)
+            return AioquicServer(*common, retry=retry, cipher=cipher, versions=versions)
         return CaddyServer(*common, program=require_caddy(), upstream=self.upstream)
 
 

@@ -120,16 +120,18 @@ class ServerProcess:
 class AioquicServer(ServerProcess):
     name = "aioquic"
 
-    def __init__(self, *arguments: Any, retry: bool = False, cipher: str | None = None) -> None:
+    def __init__(self, *arguments: Any, retry: bool = False, cipher: str | None = None, versions: str = "") -> None:
         super().__init__(*arguments)
         self.retry = retry
         self.cipher = cipher
+        self.versions = versions
 
     def command(self) -> list[str]:
         options = ["--host", self.host, "--port", str(self.port), "--root", str(self.root)]
         options += ["--cert", str(self.cert), "--key", str(self.key)]
         options += ["--retry"] if self.retry else []
         options += ["--cipher", self.cipher] if self.cipher else []
+        options += ["--versions", self.versions] if self.versions else []
         return [sys.executable, str(SCRIPTS / "aioquic_server.py"), *options]
 
     def is_ready(self) -> bool:

@@ -13,7 +13,7 @@ from specter._entropy import SeededEntropy
 from specter.quic.config import QuicConfig
 from specter.quic.connection import Connection
 from specter.quic.events import CloseKind, TokenReceived
-from specter.quic.packet import PacketError, PacketType, encode_version_negotiation, parse_header
+from specter.quic.packet import PacketError, PacketType, parse_header
 from specter.testing.certificates import CertificateAuthority, Credential
 from specter.testing.endpoint import Endpoint
 from specter.testing.network import Link, Transit
@@ -216,7 +216,7 @@ def test_a_server_that_vanishes_in_mid_handshake_is_forgotten_by_its_endpoint() 
     assert pair.endpoint.peers == {}
 
 
-# -- Retry, tokens, versions ------------------------------------------------------------------------
+# -- Retry, tokens ------------------------------------------------------------------------
 
 
 def test_retry() -> None:
@@ -266,45 +266,6 @@ def test_a_retry_token_of_another_address_ends_the_attempt() -> None:
     assert closed is not None
     assert (closed.kind, closed.error_code) == (CloseKind.REMOTE, 0x0B)
     assert pair.endpoint.stats.accepted == 0
-
-
-def test_version_negotiation_failure() -> None:
-    pair = Pair(15, versions=(0x1A2A3A4A, 0x709A50C4))
-    pair.run(lambda: pair.client.closed is not None)
-    closed = pair.client.closed
-    assert closed is not None
-    assert closed.kind is CloseKind.VERSION
-    assert "0x709a50c4" in closed.reason
-    assert pair.endpoint.peers == {}
-    pair.settle()
-    assert pair.network.up.sent <= 2
-
-
-def forged_negotiation(pair: Pair, initial: bytes, *versions: int) -> None:
-    """Let a Version Negotiation packet that fits the client's ``initial`` arrive right now."""
-    header = parse_header(initial, 0, len(initial), 8)
-    data = encode_version_negotiation(header.dcid, header.scid, versions)
-    transit = Transit(pair.network.server, pair.client_host.address, data, 0, pair.now, False, 0)
-    pair.network.inject(transit, pair.now)
-
-
-@pytest.mark.security
-@pytest.mark.parametrize("when", ["at once", "after the first packet", "at the end"])
-def test_version_negotiation_that_does_not_count(when: str) -> None:
-    """msquic GHSA-xh5m-8qqp-c5x7: void once a packet was accepted, and always when it lists our version."""
-    pair = Pair(16, orders=[DOWNLOAD], start=False)
-    sent: list[bytes] = []
-    pair.network.taps.append(lambda transit: sent.append(transit.data))
-    pair.client_host = pair.add(pair.client, pair.client_host.address)
-    if when == "at once":
-        forged_negotiation(pair, sent[0], 0x1A2A3A4A, 1)
-    elif when == "after the first packet":
-        pair.run(lambda: pair.client.connection.stats.datagrams_received > 0)
-        forged_negotiation(pair, sent[0], 0x1A2A3A4A)
-    else:
-        pair.transfer()
-        forged_negotiation(pair, sent[0], 0x1A2A3A4A)
-    transfer(pair)
 
 
 # -- many -------------------------------------------------------------------------------------------

@@ -69,6 +69,7 @@ class Pair:
             self.now,
             original_dcid=header.dcid,
             client_cid=header.scid,
+            version=header.version,
         )
 
     def step(self) -> bool:

@@ -12,7 +12,7 @@ from specter._wire import NEVER
 from specter.quic.cids import reset_token
 from specter.quic.config import QuicConfig
 from specter.quic.connection import Connection
-from specter.quic.packet import PacketType, check_retry, parse_header, parse_version_negotiation
+from specter.quic.packet import QUIC_V1, QUIC_V2, PacketType, check_retry, parse_header, parse_version_negotiation
 from specter.testing.endpoint import Endpoint
 from specter.testing.pair import ALPN, NAME, RESET_KEY, fixed_credential
 from specter.tls.config import ClientTlsConfig, ServerTlsConfig
@@ -98,7 +98,7 @@ def test_version_negotiation_only_for_large_datagrams() -> None:
     (answer,) = give(server, long_header(0x0A1A2A3A, dcid, scid, 1200))
     header = parse_header(answer, 0, len(answer), 8)
     assert (header.type, header.dcid, header.scid) == (PacketType.VERSION_NEGOTIATION, scid, dcid)
-    assert parse_version_negotiation(answer, 0, len(answer)) == (1,)
+    assert parse_version_negotiation(answer, 0, len(answer)) == (QUIC_V1, QUIC_V2)
     assert give(server, long_header(0x0A1A2A3A, dcid, scid, 1199)) == []
     assert give(server, long_header(0, dcid, scid, 1200)) == []
 

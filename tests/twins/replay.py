@@ -99,7 +99,8 @@ class Player:
             key_shares=tuple(setup["key_shares"]),
         )
         seed, start = setup["seed"], setup["start"]
-        self.quic = Connection.client(QuicConfig(**setup["quic"]), tls, SeededEntropy(f"{seed} quic"), start)
+        settings = {**setup["quic"], "versions": tuple(setup["quic"]["versions"])}
+        self.quic = Connection.client(QuicConfig(**settings), tls, SeededEntropy(f"{seed} quic"), start)
         self.http = H3Connection(self.quic, H3Config(**setup["h3"]), entropy=SeededEntropy(f"{seed} h3"))
         self.connected = False
         self.readable: set[int] = set()

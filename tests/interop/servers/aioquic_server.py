@@ -94,6 +94,8 @@ def configuration(options: argparse.Namespace) -> QuicConfiguration:
     settings.load_cert_chain(options.cert, options.key)
     if options.cipher:
         settings.cipher_suites = [CipherSuite[options.cipher]]
+    if options.versions:
+        settings.supported_versions = [int(version, 16) for version in options.versions.split(",")]
     return settings
 
 
@@ -121,6 +123,7 @@ def main() -> None:
     parser.add_argument("--cert", required=True)
     parser.add_argument("--key", required=True)
     parser.add_argument("--cipher", help="the one cipher suite to offer, by its RFC name without TLS_")
+    parser.add_argument("--versions", default="", help="QUIC versions to support, hexadecimal, with commas between")
     parser.add_argument("--retry", action="store_true")
     asyncio.run(run(parser.parse_args()))
 
