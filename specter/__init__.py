@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from specter.client.client import Client
     from specter.client.decoding import DecodingLimits
     from specter.client.headers import Headers
+    from specter.client.priority import Priority
     from specter.client.request import Request
     from specter.client.response import Response
     from specter.client.security import InsecureWarning
@@ -74,6 +75,7 @@ __all__ = [
     "LocalProtocolError",
     "NetworkError",
     "PoolTimeout",
+    "Priority",
     "ProtocolError",
     "ReadTimeout",
     "RemoteProtocolError",
@@ -109,6 +111,7 @@ _HOMES = {
     "specter.client.client": ("Client",),
     "specter.client.decoding": ("DecodingLimits",),
     "specter.client.headers": ("Headers",),
+    "specter.client.priority": ("Priority",),
     "specter.client.request": ("Request",),
     "specter.client.response": ("Response",),
     "specter.client.security": ("InsecureWarning",),

@@ -47,7 +47,7 @@ class Client(BaseClient[Pool]):
 
         ``params`` are appended to the URL's query. The body is one of ``content`` (bytes, text, a file or an iterable
         of bytes), ``data`` (a form) and ``json``. ``headers`` replace the client's by name, ``timeout`` its limits,
-        ``decode`` what it says about content codings.
+        ``decode`` what it says about content codings. ``priority`` tells the server how urgent it is (RFC 9218).
         """
         return self._send(method, url, options, stream=False)
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from specter.client.body import ContentTypes
     from specter.client.decoding import DecodeTypes
     from specter.client.headers import HeaderTypes
+    from specter.client.priority import Priority
     from specter.client.security import CertTypes, Path, VerifyTypes
     from specter.client.timeouts import TimeoutTypes
     from specter.client.url import ParamTypes
@@ -27,6 +28,7 @@ class BuildOptions(TypedDict, total=False):
     data: ParamTypes
     json: Any
     decode: DecodeTypes
+    priority: Priority | None
 
 
 class RequestOptions(BuildOptions, total=False):

@@ -8,6 +8,7 @@ from typing import Any, Final
 from specter.client.body import Body, ContentTypes, make_body
 from specter.client.decoding import DecodeTypes, accept_encoding, make_limits
 from specter.client.headers import Headers, HeaderTypes
+from specter.client.priority import Priority
 from specter.client.url import URL, ParamTypes, with_params
 
 __all__ = ["Request"]
@@ -21,6 +22,7 @@ class Request:
     """Method, URL, header fields and body of one request.
 
     ``decode`` asks for a body with content codings and for their undoing; ``request.decode`` has the limits of that.
+    ``priority`` becomes a header field, unless there is one already.
 
     Raises:
         ValueError: a method that is none, or more than one body.
@@ -40,6 +42,7 @@ class Request:
         data: ParamTypes = None,
         json: Any = None,
         decode: DecodeTypes = False,
+        priority: Priority | None = None,
     ) -> None:
         if not _TOKEN.fullmatch(method):
             raise ValueError(f"{method!r} is not a method")
@@ -53,6 +56,8 @@ class Request:
         for name, value in described:
             if name not in self.headers:
                 self.headers.add(name, value)
+        if priority is not None and "priority" not in self.headers:
+            self.headers.add("priority", str(priority))
         self.decode = make_limits(decode)
         if self.decode is not None and "accept-encoding" not in self.headers and "range" not in self.headers:
             self.headers.add("accept-encoding", accept_encoding())  # a part of the encoded form is of no use

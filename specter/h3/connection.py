@@ -15,11 +15,12 @@ from specter.h3.events import (
     GoAwayReceived,
     H3Event,
     PeerStoppedReading,
+    PriorityUpdated,
     RequestsAvailable,
     SettingsReceived,
 )
 from specter.h3.exchanges import Exchanges
-from specter.h3.frames import FrameType, encode_frame
+from specter.h3.frames import FrameType, encode_frame, encode_priority_update
 from specter.h3.peer_streams import PeerStreams
 from specter.h3.request_stream import RequestStream, check_request
 from specter.h3.session import Session
@@ -66,7 +67,9 @@ class H3Connection:
         self._inbox = self._session.inbox
         self._exchanges = Exchanges(self._session, self._abort)
         self._streams = self._exchanges.streams
-        self._peer_streams = PeerStreams(self._session, self._on_settings, self._on_goaway, self._on_unblocked)
+        self._peer_streams = PeerStreams(
+            self._session, self._on_settings, self._on_goaway, self._on_priority, self._on_unblocked
+        )
         self._ready = False
         self._closing = False
         self._over = False
@@ -228,6 +231,17 @@ class H3Connection:
         if stream is not None:
             self._exchanges.abandon(stream, error_code)
 
+    def reprioritize(self, stream_id: int, value: bytes) -> None:
+        """Give a request another Priority field value (RFC 9218, section 7); nothing for one that is over.
+
+        It is advice: a peer that leaves our control stream unread does not get it.
+        """
+        if not self._session.is_client:
+            raise LocalProtocolError("a server sends no PRIORITY_UPDATE")
+        control = self._session.control_stream
+        if stream_id in self._streams and not control.pending and not self.closed:
+            control.push(encode_priority_update(stream_id, value))
+
     def shutdown(self) -> None:
         """Send GOAWAY: requests in progress go on, no new ones (RFC 9114, section 5.2)."""
         if self._sent_goaway is not None or self.closed:
@@ -353,6 +367,9 @@ class H3Connection:
         self._events.append(GoAwayReceived(identifier))
         if self._session.is_client:
             self._exchanges.refuse_from(identifier)
+
+    def _on_priority(self, stream_id: int, value: bytes) -> None:
+        self._events.append(PriorityUpdated(stream_id, value))
 
     def _abort(self, fault: H3Fault) -> None:
         """Close the connection for what the peer did."""

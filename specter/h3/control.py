@@ -6,25 +6,25 @@ from collections.abc import Callable
 from typing import Final
 
 from specter.h3.errors import H3Error, H3ErrorCode
-from specter.h3.frames import KNOWN_TYPES, FrameReader, FrameType, decode_identifier
+from specter.h3.frames import KNOWN_TYPES, FrameReader, FrameType, decode_identifier, decode_priority_update
 from specter.h3.settings import MAX_SETTINGS_PAYLOAD, Settings, decode_settings
 from specter.h3.transport import Transport
 
 __all__ = ["ControlStream"]
 
 _MAX_IDENTIFIER: Final = 8
+_MAX_PRIORITY_UPDATE: Final = 1024
 _MAX_GOAWAYS: Final = 64
 """GOAWAY frames we listen to; each one costs a look at every open exchange."""
 _IDENTIFIERS: Final = frozenset({FrameType.GOAWAY, FrameType.CANCEL_PUSH, FrameType.MAX_PUSH_ID})
 _FOR_SERVERS: Final = frozenset({FrameType.MAX_PUSH_ID, FrameType.PRIORITY_UPDATE, FrameType.PRIORITY_UPDATE_PUSH})
-_IGNORED: Final = frozenset({FrameType.PRIORITY_UPDATE, FrameType.PRIORITY_UPDATE_PUSH})
-_ALLOWED: Final = _IDENTIFIERS | _IGNORED
+_ALLOWED: Final = _IDENTIFIERS | _FOR_SERVERS
 
 
 class ControlStream:
-    """Reads SETTINGS first and once, then GOAWAY and the push frames; reports the first two.
+    """Reads SETTINGS first and once, then GOAWAY, PRIORITY_UPDATE and the push frames; reports all but the last.
 
-    We never allow pushes and never promise one, so every push id in CANCEL_PUSH is an error.
+    We never allow pushes and never promise one, so every push id in CANCEL_PUSH and PRIORITY_UPDATE is an error.
     """
 
     def __init__(
@@ -33,11 +33,13 @@ class ControlStream:
         stream_id: int,
         on_settings: Callable[[Settings], None],
         on_goaway: Callable[[int], None],
+        on_priority: Callable[[int, bytes], None],
     ) -> None:
         self._reader = FrameReader(quic, stream_id)
         self._is_client = quic.is_client
         self._on_settings = on_settings
         self._on_goaway = on_goaway
+        self._on_priority = on_priority
         self._begun = False
         self._goaway: int | None = None
         self._goaways = 0
@@ -56,9 +58,12 @@ class ControlStream:
             return False
         if kind not in _ALLOWED or (self._is_client and kind in _FOR_SERVERS):
             raise H3Error(H3ErrorCode.H3_FRAME_UNEXPECTED, f"frame type 0x{kind:x} on the control stream")
-        if kind in _IGNORED:
-            return False
-        if length > _MAX_IDENTIFIER:
+        if kind == FrameType.PRIORITY_UPDATE_PUSH:
+            raise H3Error(H3ErrorCode.H3_ID_ERROR, "PRIORITY_UPDATE of a push that does not exist")
+        if kind == FrameType.PRIORITY_UPDATE:
+            if length > _MAX_PRIORITY_UPDATE:
+                raise H3Error(H3ErrorCode.H3_EXCESSIVE_LOAD, "PRIORITY_UPDATE too long")
+        elif length > _MAX_IDENTIFIER:
             raise H3Error(H3ErrorCode.H3_FRAME_ERROR, f"frame type 0x{kind:x} is too long")
         return True
 
@@ -73,6 +78,9 @@ class ControlStream:
     def _handle(self, kind: int, payload: bytes) -> None:
         if kind == FrameType.SETTINGS:
             self._on_settings(Settings.from_pairs(decode_settings(payload)))
+            return
+        if kind == FrameType.PRIORITY_UPDATE:
+            self._on_priority(*decode_priority_update(payload))
             return
         identifier = decode_identifier(payload)
         if kind == FrameType.GOAWAY:

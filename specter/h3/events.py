@@ -105,6 +105,14 @@ class GoAwayReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class PriorityUpdated:
+    """The client gave a request another Priority field value; its stream may not have been opened (server role)."""
+
+    stream_id: int
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class SettingsReceived:
     settings: tuple[tuple[int, int], ...]
 
@@ -122,6 +130,7 @@ H3Event: TypeAlias = (
     | ExchangeFailed
     | RequestsAvailable
     | GoAwayReceived
+    | PriorityUpdated
     | SettingsReceived
     | TokenReceived
     | ConnectionClosed

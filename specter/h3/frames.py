@@ -18,8 +18,10 @@ __all__ = [
     "FrameReader",
     "FrameType",
     "decode_identifier",
+    "decode_priority_update",
     "encode_frame",
     "encode_header",
+    "encode_priority_update",
 ]
 
 
@@ -69,13 +71,34 @@ def decode_identifier(payload: bytes) -> int:
 
     Raises ``H3Error`` H3_FRAME_ERROR when the payload is anything else.
     """
+    value, rest = _split_identifier(payload)
+    if rest:
+        raise H3Error(H3ErrorCode.H3_FRAME_ERROR, "frame too long")
+    return value
+
+
+def _split_identifier(payload: bytes) -> tuple[int, bytes]:
     try:
         value, pos = _wire.decode_varint(payload, 0, len(payload))
     except TransportError:
         raise H3Error(H3ErrorCode.H3_FRAME_ERROR, "frame too short") from None
-    if pos != len(payload):
-        raise H3Error(H3ErrorCode.H3_FRAME_ERROR, "frame too long")
-    return int(value)
+    return int(value), payload[pos:]
+
+
+def encode_priority_update(stream_id: int, value: bytes) -> bytes:
+    """Return the frame that gives a request another Priority field value (RFC 9218, section 7.2)."""
+    return encode_frame(FrameType.PRIORITY_UPDATE, _wire.encode_varint(stream_id) + value)
+
+
+def decode_priority_update(payload: bytes) -> tuple[int, bytes]:
+    """Return the request's stream id and the Priority field value.
+
+    Raises ``H3Error``: H3_FRAME_ERROR for a payload without an id, H3_ID_ERROR for an id that no request can have.
+    """
+    stream_id, value = _split_identifier(payload)
+    if stream_id & 3:
+        raise H3Error(H3ErrorCode.H3_ID_ERROR, "PRIORITY_UPDATE does not name a request stream")
+    return stream_id, value
 
 
 def _parse_header(buffer: bytes, pos: int) -> tuple[int, int, int]:

@@ -30,11 +30,13 @@ class PeerStreams:
         session: Session,
         on_settings: Callable[[Settings], None],
         on_goaway: Callable[[int], None],
+        on_priority: Callable[[int, bytes], None],
         on_unblocked: Callable[[int], None],
     ) -> None:
         self._session = session
         self._on_settings = on_settings
         self._on_goaway = on_goaway
+        self._on_priority = on_priority
         self._on_unblocked = on_unblocked
         self._unidentified: dict[int, bytes] = {}
         self._readers: dict[int, Callable[[int], None]] = {}
@@ -102,7 +104,8 @@ class PeerStreams:
             return self._read_encoder
         if kind == QPACK_DECODER:
             return self._read_decoder
-        control = ControlStream(self._session.quic, stream_id, self._on_settings, self._on_goaway)
+        quic = self._session.quic
+        control = ControlStream(quic, stream_id, self._on_settings, self._on_goaway, self._on_priority)
         return lambda _: control.advance()
 
     def _read_encoder(self, stream_id: int) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 from urllib.parse import parse_qsl
 
+from specter.client.priority import Priority
+
 if TYPE_CHECKING:
     from specter.h3.events import Headers
 
@@ -49,6 +51,8 @@ class Request:
     body: bytes = b""
     trailers: Headers = ()
     stream: BodyReader = field(default_factory=lambda: BufferedBody(b""))
+    priority_update: bytes | None = None
+    """The newest Priority field value that came apart from the request (RFC 9218, section 7.2)."""
 
     @property
     def path(self) -> str:
@@ -58,6 +62,13 @@ class Request:
     def query(self) -> dict[str, str]:
         """The query's last value of each name."""
         return dict(parse_qsl(self.target.partition("?")[2], keep_blank_values=True))
+
+    @property
+    def priority(self) -> Priority:
+        """What the client says about the order of responses; it may say something else while the reply is made."""
+        if self.priority_update is not None:
+            return Priority.parse(self.priority_update.decode("latin-1"))
+        return Priority.parse(self.header("priority") or "")
 
     def header(self, name: str) -> str | None:
         """Return the first field called ``name`` (any case), if there is one."""

@@ -23,6 +23,9 @@ __all__ = ["Answer", "Responder"]
 MAX_BODY: Final = 64 << 20
 """Bytes of a request body that is gathered for a handler."""
 
+MAX_EARLY: Final = 128
+"""Priorities that are kept for requests that have not come yet."""
+
 logger = logging.getLogger("specter.testing")
 
 Answer: TypeAlias = Callable[[Request], Reply]
@@ -40,12 +43,15 @@ class Responder:
     ) -> None:
         self.h3 = h3
         self.requests = 0
+        self._newest = -1
         self._answer = answer
         self._gather = gather
         self._delay = delay
         self._max_body = max_body
         self._exchanges: dict[int, Exchange] = {}
         self._timers: list[tuple[int, int]] = []
+        self._early_priorities: dict[int, bytes] = {}
+        """Priority field values of requests that have not come yet."""
 
     def describe(self) -> str:
         """Return one line about where this connection stands."""
@@ -91,6 +97,9 @@ class Responder:
         if isinstance(event, ConnectionClosed):
             self._stop_all()
             return None
+        if isinstance(event, events.PriorityUpdated):
+            self._prioritize(event)
+            return None
         exchange = self._exchanges.get(getattr(event, "stream_id", -1))
         if exchange is None:
             return None
@@ -110,8 +119,17 @@ class Responder:
     def _begin(self, event: events.RequestReceived, now: int) -> None:
         self.requests += 1
         exchange = self._exchanges[event.stream_id] = Exchange(self.h3, event)
+        exchange.request.priority_update = self._early_priorities.pop(event.stream_id, None)
+        self._newest = max(self._newest, event.stream_id)
         if not self._gather:
             self._reply(exchange, exchange.request, now)
+
+    def _prioritize(self, event: events.PriorityUpdated) -> None:
+        exchange = self._exchanges.get(event.stream_id)
+        if exchange is not None:
+            exchange.request.priority_update = event.value
+        elif event.stream_id > self._newest and len(self._early_priorities) < MAX_EARLY:
+            self._early_priorities[event.stream_id] = event.value
 
     def _body_arrived(self, exchange: Exchange, now: int) -> None:
         if not exchange.answering and not exchange.gather(self._max_body):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from specter.client.body import Body
+from specter.client.priority import Priority
 from specter.client.request import Request
 from specter.errors import StreamConsumed
 
@@ -29,6 +30,15 @@ def test_the_header_section() -> None:
         (b":path", b"/p?q=1"),
         (b"x-a", b"1"),
     ]
+
+
+def test_a_priority_is_a_header_field() -> None:
+    assert Request("GET", URL, priority=Priority(1, True)).headers["priority"] == "u=1, i"
+    assert Request("GET", URL, priority=Priority()).headers["priority"] == "u=3"
+    assert Request("GET", URL, headers={"Priority": "u=6"}, priority=Priority(1)).headers.get_list("priority") == [
+        "u=6"
+    ]
+    assert "priority" not in Request("GET", URL).headers
 
 
 def test_a_host_field_is_the_authority() -> None:

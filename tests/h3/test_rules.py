@@ -14,12 +14,13 @@ from specter.h3.events import (
     GoAwayReceived,
     InformationalReceived,
     MessageComplete,
+    PriorityUpdated,
     RequestReceived,
     ResponseReceived,
     TrailersReceived,
 )
-from specter.h3.frames import encode_frame, encode_header
-from specter.quic.events import TokenReceived
+from specter.h3.frames import encode_frame, encode_header, encode_priority_update
+from specter.quic.events import StreamWritable, TokenReceived
 from tests.h3.support import (
     GET,
     OK,
@@ -524,11 +525,62 @@ def test_shutdown_of_a_client_sends_no_more_requests():
     assert MessageComplete(0) in drain(connection)
 
 
-def test_priority_update_is_ignored_by_a_server():
+def test_a_server_hears_of_priorities():
     connection, quic = established(False)
-    quic.inject(2, encode_frame(0xF0700, b"\x00u=1") + encode_frame(0xF0701, b"\x00u=1"))
-    assert drain(connection) == []
+    quic.inject(2, encode_frame(0xF0700, b"\x00u=1") + encode_frame(0xF0700, b"\x44\x00"))
+    quic.inject(2, encode_priority_update(8, b"i"))
+    assert drain(connection) == [PriorityUpdated(0, b"u=1"), PriorityUpdated(0x400, b""), PriorityUpdated(8, b"i")]
     assert quic.close_code is None
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        (encode_frame(0xF0700, b""), "H3_FRAME_ERROR"),
+        (encode_frame(0xF0700, b"\x44"), "H3_FRAME_ERROR"),
+        (encode_frame(0xF0700, b"\x01u=1"), "H3_ID_ERROR"),
+        (encode_frame(0xF0700, b"\x02u=1"), "H3_ID_ERROR"),
+        (encode_frame(0xF0701, b"\x00u=1"), "H3_ID_ERROR"),
+        (encode_header(0xF0701, 1 << 40), "H3_ID_ERROR"),
+        (encode_header(0xF0700, 1025), "H3_EXCESSIVE_LOAD"),
+        (encode_header(0xF0700, 1 << 60), "H3_EXCESSIVE_LOAD"),
+    ],
+)
+def test_priority_updates_that_are_none(frame, code):
+    connection, quic = established(False)
+    quic.inject(2, frame)
+    drain(connection)
+    assert error_name(quic.close_code) == code
+
+
+def test_a_client_changes_a_priority():
+    connection, quic = established()
+    stream_id = connection.send_request(GET, fin=True)
+    connection.reprioritize(stream_id, b"u=0")
+    update = encode_frame(0xF0700, b"\x00u=0")
+    assert bytes(quic.streams[2].outgoing).endswith(update)
+    connection.cancel(stream_id)
+    connection.reprioritize(stream_id, b"u=1")
+    connection.reprioritize(400, b"u=1")
+    assert bytes(quic.streams[2].outgoing).endswith(update)
+
+
+def test_a_peer_that_leaves_the_control_stream_unread_gets_no_priorities():
+    connection, quic = established()
+    stream_id = connection.send_request(GET, fin=True)
+    quic.streams[2].room = 3
+    for urgency in range(8):
+        connection.reprioritize(stream_id, b"u=%d" % urgency)
+    quic.streams[2].room = 1 << 20
+    quic.events.append(StreamWritable(2))
+    drain(connection)
+    assert bytes(quic.streams[2].outgoing).endswith(encode_frame(0xF0700, b"\x00u=0"))
+
+
+def test_a_server_sends_no_priorities():
+    connection, _ = established(False)
+    with pytest.raises(LocalProtocolError):
+        connection.reprioritize(0, b"u=1")
 
 
 def test_client_goaway_at_a_server():

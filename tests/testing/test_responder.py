@@ -11,6 +11,7 @@ import pytest
 
 from specter.h3.config import H3Config
 from specter.h3.events import GoAwayReceived
+from specter.h3.frames import encode_priority_update
 from specter.quic.config import QuicConfig
 from specter.quic.events import CloseKind
 from specter.testing.content import content, content_chunks
@@ -360,3 +361,59 @@ def test_header_compression_without_a_dynamic_table() -> None:
     web = WebPair(12, client_h3=plain, server_h3=plain)
     for _ in range(3):
         assert web.fetch("/headers", headers=((b"x-long", b"v" * 200),)).complete
+
+
+# -- priorities ---------------------------------------------------------------------------------------
+
+
+def urgencies(request: Request) -> Reply:
+    """Say how urgent the request is, each time that changes, until it is as urgent as can be."""
+
+    def said() -> Iterator[bytes | Pause]:
+        last = -1
+        while last != 0:
+            if request.priority.urgency != last:
+                last = request.priority.urgency
+                yield b"%d" % last
+            else:
+                yield Pause(0.01)
+
+    return Reply(200, body=said())
+
+
+def test_priorities_are_told_and_changed() -> None:
+    web = WebPair(1, handler=urgencies)
+    fetch = web.start("/", headers=((b"priority", b"u=5"),))
+    web.run(lambda: bytes(fetch.body) == b"5")
+    for update in (b"u=1", b"u=0"):
+        web.client.h3.reprioritize(fetch.stream_id, update)
+        web.flush(web.client_host)
+        web.advance(0.1)
+    assert bytes(fetch.body) == b"510"
+    assert fetch.complete
+
+
+def test_a_priority_may_come_before_its_request() -> None:
+    web = WebPair(1, handler=urgencies)
+    first = web.start("/", headers=((b"priority", b"u=0"),))
+    web.run(lambda: first.done)
+    later = first.stream_id + 4
+    web.client.h3._session.control_stream.push(encode_priority_update(later, b"u=0"))
+    web.flush(web.client_host)
+    web.advance(0.1)
+    fetch = web.fetch("/", headers=((b"priority", b"u=6"),))
+    assert fetch.stream_id == later
+    assert bytes(fetch.body) == b"0"
+
+
+@pytest.mark.security
+def test_priorities_of_requests_that_never_come_are_not_gathered() -> None:
+    web = WebPair(1, handler=urgencies)
+    fetch = web.fetch("/", headers=((b"priority", b"u=0"),))
+    for index in range(2000):
+        web.client.h3._session.control_stream.push(encode_priority_update(4 * index, b"u=0"))
+    web.flush(web.client_host)
+    web.advance(0.5)
+    assert fetch.complete
+    assert len(web.responder._early_priorities) == 128
+    assert web.client.closed is None
