@@ -8,6 +8,8 @@ from enum import Enum, auto
 from functools import partial
 from typing import Final
 
+from cryptography.hazmat.primitives.serialization import Encoding
+
 from specter._entropy import Entropy
 from specter.tls import authentication, key_exchange, signatures
 from specter.tls import extensions as ext
@@ -25,6 +27,7 @@ from specter.tls.ciphers import CipherSuite
 from specter.tls.config import ClientTlsConfig
 from specter.tls.engine import (
     Completed,
+    EarlyDataDecided,
     Handshake,
     InstallKeys,
     Level,
@@ -49,10 +52,9 @@ from specter.tls.messages import (
     parse_encrypted_extensions,
     parse_finished,
 )
+from specter.tls.psk import PskOffer
+from specter.tls.session import MAX_LIFETIME, Resumption, Session
 from specter.tls.trust import TrustStore
-
-_MAX_TICKET_LIFETIME: Final = 7 * 24 * 3600
-_EARLY_DATA_UNLIMITED: Final = 0xFFFFFFFF
 
 
 class ClientState(Enum):
@@ -69,7 +71,10 @@ class ClientState(Enum):
 
 
 class ClientHandshake(Handshake):
-    """Connects to a server; see :class:`~specter.tls.engine.Handshake` for how it is driven."""
+    """Connects to a server; see :class:`~specter.tls.engine.Handshake` for how it is driven.
+
+    ``resumption`` is offered unless it does not fit ``config``; ``resumed`` tells whether the server took it.
+    """
 
     _hello: ClientHello
     _transcript: Transcript
@@ -78,7 +83,13 @@ class ClientHandshake(Handshake):
     _server_secret: bytes
     _resumption_secret: bytes
 
-    def __init__(self, config: ClientTlsConfig, entropy: Entropy, transport_parameters: bytes) -> None:
+    def __init__(
+        self,
+        config: ClientTlsConfig,
+        entropy: Entropy,
+        transport_parameters: bytes,
+        resumption: Resumption | None = None,
+    ) -> None:
         super().__init__(entropy, transport_parameters, config.key_log)
         self._config = config
         self._state = ClientState.START
@@ -87,13 +98,23 @@ class ClientHandshake(Handshake):
         self._retry: ServerHello | None = None
         self._request: CertificateRequest | None = None
         self._tickets = 0
+        self._server_parameters = b""
+        self._not_after = self._authenticated = 0
+        self._psk = PskOffer.make(resumption, config)
+        self._early_data = self._psk is not None and self._psk.early_data
+        """Whether early data was offered and the server has not decided about it."""
 
     def start(self) -> None:
         """Make the ClientHello."""
         for group in self._config.key_shares:
             self._shares[group] = key_exchange.generate(group, self._entropy)
-        self._send_hello(first_hello(self._config, self._shares, self._transport_parameters, self._entropy))
-        self._client_random = self._hello.random
+        hello = first_hello(self._config, self._shares, self._transport_parameters, self._entropy, self._psk)
+        self._client_random = hello.random
+        self._send_hello(hello)
+        if self._psk is not None and self._early_data:
+            secret = self._psk.early_secret(self._hello_bytes)
+            self._log_secret("CLIENT_EARLY_TRAFFIC_SECRET", secret)
+            self._do(InstallKeys(Level.EARLY_DATA, True, self._psk.session.cipher_suite, secret))
         self._state = ClientState.WAIT_SERVER_HELLO
 
     def _handler(self, kind: int) -> Callable[[Message], None] | None:
@@ -103,6 +124,8 @@ class ClientHandshake(Handshake):
     def _send_hello(self, hello: ClientHello) -> None:
         self._hello = hello
         self._hello_bytes = hello.encode()
+        if self._psk is not None:
+            self._hello_bytes = self._psk.bind(self._hello_bytes, self._transcript if self._retry is not None else None)
         self._offered = frozenset(hello.extensions)
         self._do(SendCrypto(Level.INITIAL, self._hello_bytes))
 
@@ -146,7 +169,16 @@ class ClientHandshake(Handshake):
         self._transcript.update(self._hello_bytes)
         self._transcript.replace_by_message_hash()
         self._transcript.update(message.raw)
-        self._send_hello(second_hello(self._hello, share, ext.decode_cookie(cookie) if cookie is not None else b""))
+        self._decide_early_data(accepted=False)
+        if self._psk is not None and not self._psk.has_hash_of(hello.cipher_suite):
+            self._psk = None
+        cookie = ext.decode_cookie(cookie) if cookie is not None else b""
+        self._send_hello(second_hello(self._hello, share, cookie, psk=self._psk is not None))
+
+    def _decide_early_data(self, *, accepted: bool) -> None:
+        if self._early_data:
+            self._early_data = False
+            self._do(EarlyDataDecided(accepted))
 
     def _retry_share(self, hello: ServerHello) -> tuple[int, bytes] | None:
         data = hello.extensions.get(ExtensionType.KEY_SHARE)
@@ -165,16 +197,27 @@ class ClientHandshake(Handshake):
         elif hello.cipher_suite != self._retry.cipher_suite:
             raise illegal_parameter("the cipher suite changed after HelloRetryRequest")
         shared = self._shared_secret(hello)
+        self._schedule = self._early_schedule(hello)
         self.cipher_suite = CipherSuite(hello.cipher_suite)
         self._transcript.update(self._hello_bytes)
         self._transcript.update(message.raw)
-        self._schedule = KeySchedule(hello.cipher_suite)
         self._schedule.mix_key_exchange(shared)
         self._shares.clear()
         self._hello_bytes = b""
         self._install_handshake_keys()
         self._enter_level(Level.HANDSHAKE)
         self._state = ClientState.WAIT_ENCRYPTED_EXTENSIONS
+
+    def _early_schedule(self, hello: ServerHello) -> KeySchedule:
+        """Return the schedule of the session that the server resumes, or of none."""
+        selected = hello.extensions.get(ExtensionType.PRE_SHARED_KEY)
+        if selected is None or self._psk is None:
+            return KeySchedule(hello.cipher_suite)
+        schedule = self._psk.select(selected, hello.cipher_suite)
+        self.resumed = True
+        self.peer_certificates = self._psk.certificates  # the server is whoever showed them when the session began
+        self._not_after, self._authenticated = self._psk.session.not_after, self._psk.session.authenticated
+        return schedule
 
     def _shared_secret(self, hello: ServerHello) -> bytes:
         if ExtensionType.KEY_SHARE not in hello.extensions:
@@ -207,9 +250,19 @@ class ClientHandshake(Handshake):
         self._select_alpn(found.get(ExtensionType.ALPN))
         if ExtensionType.QUIC_TRANSPORT_PARAMETERS not in found:
             raise missing_extension("the server sent no transport parameters")
+        if ExtensionType.EARLY_DATA in found:
+            self._check_early_data()
+        self._decide_early_data(accepted=ExtensionType.EARLY_DATA in found)
+        self._psk = None
         self._transcript.update(message.raw)
-        self._do(PeerParameters(found[ExtensionType.QUIC_TRANSPORT_PARAMETERS]))
-        self._state = ClientState.WAIT_CERTIFICATE_OR_REQUEST
+        self._server_parameters = found[ExtensionType.QUIC_TRANSPORT_PARAMETERS]
+        self._do(PeerParameters(self._server_parameters))
+        self._state = ClientState.WAIT_FINISHED if self.resumed else ClientState.WAIT_CERTIFICATE_OR_REQUEST
+
+    def _check_early_data(self) -> None:
+        session = self._psk.session if self._psk is not None and self.resumed else None
+        if session is None or (session.cipher_suite, session.alpn) != (self.cipher_suite, self.alpn):
+            raise illegal_parameter("the server accepted early data, but not what goes with it")
 
     def _select_alpn(self, data: bytes | None) -> None:
         if data is None:
@@ -241,7 +294,7 @@ class ClientHandshake(Handshake):
             raise CertificateFailure(alert, "the server sent no certificate", check="missing", name=config.server_name)
         if config.verify:
             trust = config.trust if config.trust is not None else TrustStore.load()
-            trust.verify_server(chain, config.server_name, config.verification_time)
+            self._not_after = int(trust.verify_server(chain, config.server_name, config.verification_time).timestamp())
         self.peer_certificates = chain
         self._transcript.update(message.raw)
         self._state = ClientState.WAIT_CERTIFICATE_VERIFY
@@ -307,32 +360,27 @@ class ClientHandshake(Handshake):
 
     def _on_new_session_ticket(self, message: Message) -> None:
         ticket = NewSessionTicket.parse(message.body)
-        early_data = _allows_early_data(ticket)
+        early_data = ticket.early_data
         if not ticket.lifetime or self._tickets >= self._config.max_tickets:
             return
         self._tickets += 1
-        self._do(
-            TicketReceived(
-                ticket=ticket.ticket,
-                secret=self._schedule.ticket_secret(self._resumption_secret, ticket.nonce),
-                cipher_suite=self.cipher_suite,
-                lifetime=min(ticket.lifetime, _MAX_TICKET_LIFETIME),
-                age_add=ticket.age_add,
-                early_data=early_data,
-                server_name=self._config.server_name,
-                alpn=self.alpn,
-            )
+        self._do(TicketReceived(self._session(ticket, early_data)))
+
+    def _session(self, ticket: NewSessionTicket, early_data: bool) -> Session:
+        return Session(
+            ticket=ticket.ticket,
+            secret=self._schedule.ticket_secret(self._resumption_secret, ticket.nonce),
+            age_add=ticket.age_add,
+            cipher_suite=self.cipher_suite,
+            lifetime=min(ticket.lifetime, MAX_LIFETIME),
+            early_data=early_data,
+            server_name=self._config.server_name,
+            alpn=self.alpn,
+            transport_parameters=self._server_parameters,
+            certificates=tuple(certificate.public_bytes(Encoding.DER) for certificate in self.peer_certificates),
+            not_after=self._not_after,
+            authenticated=self._authenticated,
         )
-
-
-def _allows_early_data(ticket: NewSessionTicket) -> bool:
-    data = ticket.extensions.get(ExtensionType.EARLY_DATA)
-    if data is None:
-        return False
-    if ext.decode_max_early_data(data) != _EARLY_DATA_UNLIMITED:
-        alert = AlertDescription.ILLEGAL_PARAMETER
-        raise TlsError(alert, "a ticket limits early data by TLS's count", protocol_violation=True)
-    return True
 
 
 _Method = Callable[[ClientHandshake, Message], None]

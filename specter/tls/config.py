@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -19,6 +20,9 @@ from specter.tls.extensions import Extension
 from specter.tls.messages import CertificateEntry
 from specter.tls.signatures import DEFAULT_SIGNATURE_SCHEMES, PrivateKey
 from specter.tls.trust import TrustStore
+
+if TYPE_CHECKING:
+    from specter.tls.tickets import TicketKeeper
 
 KeyLog = Callable[[str], None]
 """Takes one line of the NSS key log format, without the newline."""
@@ -130,10 +134,16 @@ class ServerTlsConfig:
     verification_time: datetime.datetime | None = None
     cookie: bytes = b""
     """Sent in a HelloRetryRequest and expected back; empty sends none."""
+    tickets: TicketKeeper | None = None
+    """Makes session tickets and takes them back; None resumes nothing. Not for servers that ask for certificates."""
 
     def __post_init__(self) -> None:
         if not self.credentials:
             raise ValueError("a server needs a credential")
+        if self.tickets is not None and (self.request_client_certificate or self.require_client_certificate):
+            raise ValueError(
+                "a server that asks for client certificates cannot resume sessions: tickets do not name them"
+            )
         _check_alpn(self.alpn)
         _check_choices(self.cipher_suites, self.groups, self.signature_schemes)
         _check_compression(self.certificate_compression)

@@ -15,6 +15,7 @@ from specter._entropy import Entropy
 from specter.tls.alerts import TlsError, decode_error, unexpected_message
 from specter.tls.config import KeyLog
 from specter.tls.messages import HandshakeType
+from specter.tls.session import Session
 
 HEADER_SIZE: Final = 4
 MAX_HANDSHAKE_BYTES: Final = 256 << 10
@@ -69,17 +70,17 @@ class PeerParameters:
 
 
 @dataclass(frozen=True, slots=True)
-class TicketReceived:
-    """What resuming this session will need. ``lifetime`` in seconds, ``secret`` is the PSK."""
+class EarlyDataDecided:
+    """Whether the server takes early data; only where the client offered some, and ahead of PeerParameters."""
 
-    ticket: bytes = field(repr=False)
-    secret: bytes = field(repr=False)
-    cipher_suite: int
-    lifetime: int
-    age_add: int
-    early_data: bool
-    server_name: str
-    alpn: str
+    accepted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TicketReceived:
+    """The server can resume this connection; ``session`` is what that will need, without the time it came."""
+
+    session: Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class Completed:
     """The handshake is complete and the peer authenticated."""
 
 
-Action = SendCrypto | InstallKeys | PeerParameters | TicketReceived | Completed
+Action = SendCrypto | InstallKeys | EarlyDataDecided | PeerParameters | TicketReceived | Completed
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +157,8 @@ class Handshake(ABC):
         self.complete = False
         self.answer_parameters: Callable[[bytes], bytes] | None = None
         """Server: gets the client's transport parameters and returns ours, in place of those given at first."""
+        self.resumed = False
+        """Whether a ticket of an earlier connection stands in for the certificate."""
         self._entropy = entropy
         self._transport_parameters = transport_parameters
         self._key_log = key_log

@@ -200,6 +200,16 @@ def decode_compression(data: bytes) -> tuple[int, ...]:
     return algorithms
 
 
+def decode_modes(data: bytes | None) -> bytes:
+    """Decode psk_key_exchange_modes to the modes' numbers; none for an absent extension."""
+    if data is None:
+        return b""
+    reader = Reader(data)
+    modes = reader.vector8(1)
+    reader.finish()
+    return modes
+
+
 def decode_max_early_data(data: bytes) -> int:
     """Decode the early_data extension of a NewSessionTicket."""
     reader = Reader(data)

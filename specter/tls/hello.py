@@ -11,23 +11,38 @@ from specter.tls.config import ClientTlsConfig
 from specter.tls.extensions import Extension, ExtensionType
 from specter.tls.key_exchange import PrivateShare
 from specter.tls.messages import RANDOM_SIZE, ClientHello
+from specter.tls.psk import PskOffer
 
 
 def first_hello(
-    config: ClientTlsConfig, shares: Mapping[int, PrivateShare], transport_parameters: bytes, entropy: Entropy
+    config: ClientTlsConfig,
+    shares: Mapping[int, PrivateShare],
+    transport_parameters: bytes,
+    entropy: Entropy,
+    psk: PskOffer | None = None,
 ) -> ClientHello:
-    """Build the first ClientHello of a connection."""
+    """Build the first ClientHello of a connection; that of a ``psk`` still needs its binder."""
     random = entropy.token(RANDOM_SIZE)
     extensions = [*_standard(config, shares, transport_parameters), *config.extra_extensions]
+    if psk is not None and psk.early_data:
+        extensions.append((ExtensionType.EARLY_DATA, b""))
     if config.order_extensions is not None:
         extensions = list(config.order_extensions(extensions, entropy))
+    if psk is not None:
+        extensions.append((ExtensionType.PRE_SHARED_KEY, psk.extension()))
     return ClientHello(random, config.cipher_suites, dict(extensions))
 
 
-def second_hello(first: ClientHello, share: tuple[int, bytes] | None, cookie: bytes) -> ClientHello:
-    """Build the ClientHello that answers a HelloRetryRequest: a new ``share``, a ``cookie``, or both."""
+def second_hello(first: ClientHello, share: tuple[int, bytes] | None, cookie: bytes, *, psk: bool) -> ClientHello:
+    """Build the ClientHello that answers a HelloRetryRequest: a new ``share``, a ``cookie``, or both.
+
+    It offers no early data any more, and a ticket again only with ``psk``.
+    """
+    dropped = {ExtensionType.EARLY_DATA} if psk else {ExtensionType.EARLY_DATA, ExtensionType.PRE_SHARED_KEY}
     extensions: dict[int, bytes] = {}
     for kind, data in first.extensions.items():
+        if kind in dropped:
+            continue
         extensions[kind] = data
         if kind == ExtensionType.KEY_SHARE and share is not None:
             extensions[kind] = ext.encode_shares([share])

@@ -16,7 +16,10 @@ CLIENT_HANDSHAKE_TRAFFIC: Final = b"c hs traffic"
 SERVER_HANDSHAKE_TRAFFIC: Final = b"s hs traffic"
 CLIENT_APPLICATION_TRAFFIC: Final = b"c ap traffic"
 SERVER_APPLICATION_TRAFFIC: Final = b"s ap traffic"
+CLIENT_EARLY_TRAFFIC: Final = b"c e traffic"
 RESUMPTION: Final = b"res master"
+
+_RESUMPTION_BINDER: Final = b"res binder"
 
 _MESSAGE_HASH: Final = 254
 _ALGORITHMS: Final[dict[str, hashes.HashAlgorithm]] = {"sha256": hashes.SHA256(), "sha384": hashes.SHA384()}
@@ -37,6 +40,12 @@ class Transcript:
     def digest(self) -> bytes:
         return self._hash.digest()
 
+    def copy(self) -> Transcript:
+        """Return another transcript of the same messages."""
+        other = Transcript.__new__(Transcript)
+        other._name, other._hash = self._name, self._hash.copy()
+        return other
+
     def replace_by_message_hash(self) -> None:
         """Stand a synthetic message for the first ClientHello after a HelloRetryRequest."""
         digest = self._hash.digest()
@@ -56,6 +65,10 @@ class KeySchedule:
     def derive(self, label: bytes, digest: bytes) -> bytes:
         """Derive-Secret from the current secret for a transcript hash."""
         return expand_label(self._name, self._secret, label, digest, self.hash_size)
+
+    def binder(self, digest: bytes) -> bytes:
+        """Return the binder of a ticket's secret: for the Early Secret and the hash of a truncated ClientHello."""
+        return self.finished_mac(self.derive(_RESUMPTION_BINDER, empty_hash(self._name)), digest)
 
     def mix_key_exchange(self, shared_secret: bytes) -> None:
         """Go from the Early Secret to the Handshake Secret."""

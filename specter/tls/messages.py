@@ -8,13 +8,20 @@ from enum import IntEnum
 from typing import Final
 
 from specter.tls.alerts import AlertDescription, TlsError, decode_error, illegal_parameter
-from specter.tls.extensions import Extension, ExtensionType, encode_extensions, parse_extensions
+from specter.tls.extensions import (
+    Extension,
+    ExtensionType,
+    decode_max_early_data,
+    encode_extensions,
+    parse_extensions,
+)
 from specter.tls.reader import Reader, encode_u16_list, u16_list, vector8, vector16, vector24
 
 LEGACY_VERSION: Final = 0x0303
 RANDOM_SIZE: Final = 32
 HELLO_RETRY_REQUEST_RANDOM: Final = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
 DOWNGRADE_SENTINELS: Final = (b"DOWNGRD\x00", b"DOWNGRD\x01")
+EARLY_DATA_UNLIMITED: Final = 0xFFFFFFFF
 MAX_CERTIFICATES: Final = 16
 """The longest chain that is looked at."""
 
@@ -251,6 +258,17 @@ class NewSessionTicket:
         extensions = parse_extensions(reader)
         reader.finish()
         return cls(lifetime, age_add, nonce, ticket, extensions)
+
+    @property
+    def early_data(self) -> bool:
+        """Whether it allows 0-RTT. TlsError for a limit on it, which QUIC does not have (RFC 9001, section 4.6.1)."""
+        data = self.extensions.get(ExtensionType.EARLY_DATA)
+        if data is None:
+            return False
+        if decode_max_early_data(data) != EARLY_DATA_UNLIMITED:
+            alert = AlertDescription.ILLEGAL_PARAMETER
+            raise TlsError(alert, "a ticket limits early data by TLS's count", protocol_violation=True)
+        return True
 
     def encode(self) -> bytes:
         head = self.lifetime.to_bytes(4, "big") + self.age_add.to_bytes(4, "big")

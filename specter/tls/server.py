@@ -22,7 +22,16 @@ from specter.tls.alerts import (
 )
 from specter.tls.ciphers import CipherSuite
 from specter.tls.config import Credential, ServerTlsConfig
-from specter.tls.engine import Completed, Handshake, InstallKeys, Level, Message, PeerParameters, SendCrypto
+from specter.tls.engine import (
+    Completed,
+    EarlyDataDecided,
+    Handshake,
+    InstallKeys,
+    Level,
+    Message,
+    PeerParameters,
+    SendCrypto,
+)
 from specter.tls.extensions import ExtensionType
 from specter.tls.key_exchange import NamedGroup
 from specter.tls.key_schedule import KeySchedule, Transcript
@@ -37,6 +46,8 @@ from specter.tls.messages import (
     frame,
     parse_finished,
 )
+from specter.tls.psk import decode_offer
+from specter.tls.tickets import Accepted, Ticket, TicketKeeper
 from specter.tls.trust import failure
 
 _REQUIRED: Final = (
@@ -73,10 +84,16 @@ class _Offer:
     transport_parameters: bytes
     server_name: str
     cookie: bytes
+    psks: bytes | None
+    takes_tickets: bool
+    early_data: bool
 
 
 class ServerHandshake(Handshake):
-    """Answers a client; see :class:`~specter.tls.engine.Handshake` for how it is driven."""
+    """Answers a client; see :class:`~specter.tls.engine.Handshake` for how it is driven.
+
+    ``context`` is what early data depends on, apart from TLS: tickets of another context allow none.
+    """
 
     _transcript: Transcript
     _schedule: KeySchedule
@@ -84,12 +101,18 @@ class ServerHandshake(Handshake):
     _server_secret: bytes
     _client_application_secret: bytes
 
-    def __init__(self, config: ServerTlsConfig, entropy: Entropy, transport_parameters: bytes) -> None:
+    def __init__(
+        self, config: ServerTlsConfig, entropy: Entropy, transport_parameters: bytes, context: bytes = b""
+    ) -> None:
         super().__init__(entropy, transport_parameters, config.key_log)
         self.server_name = ""
         """The host name the client asked for, empty when it named none."""
         self._config = config
         self._state = ServerState.START
+        self._context = context if config.tickets is None else config.tickets.context + context
+        self._resumption: Accepted | None = None
+        self._early_data = False
+        self._issues_tickets = False
 
     def start(self) -> None:
         """Wait for a ClientHello."""
@@ -108,13 +131,13 @@ class ServerHandshake(Handshake):
         self.cipher_suite = CipherSuite(suite)
         self._client_random = offer.random
         self._transcript = Transcript(suite)
-        self._transcript.update(message.raw)
         if self.answer_parameters is not None:
             self._transport_parameters = self.answer_parameters(offer.transport_parameters)
         if group not in offer.shares:
+            self._transcript.update(message.raw)
             self._send_retry(group)
         else:
-            self._accept(offer, group)
+            self._accept(offer, group, message, first=True)
 
     def _choose_group(self, offer: _Offer) -> int:
         ready = [group for group in self._config.groups if group in offer.shares]
@@ -141,25 +164,51 @@ class ServerHandshake(Handshake):
             raise illegal_parameter("the second ClientHello does not have the share that was asked for")
         if offer.cookie != self._config.cookie:
             raise illegal_parameter("the second ClientHello does not return the cookie")
-        self._transcript.update(message.raw)
-        self._accept(offer, self.group)
+        self._accept(offer, self.group, message, first=False)
 
     # The server's flight
 
-    def _accept(self, offer: _Offer, group: int) -> None:
-        credential, scheme = self._choose_credential(offer)
+    def _accept(self, offer: _Offer, group: int, message: Message, *, first: bool) -> None:
+        self._resume(offer, message)
+        self._transcript.update(message.raw)
         self.alpn = self._choose_alpn(offer)
         self.group = NamedGroup(group)
         self.server_name = offer.server_name
         share, secret = key_exchange.respond(group, offer.shares[group], self._entropy)
+        if offer.early_data:
+            self._decide_early_data(first=first)
         self._do(PeerParameters(offer.transport_parameters))
         self._send_hello(group, share)
         self._install_handshake_keys(secret)
         self._enter_level(Level.HANDSHAKE)
-        self._send_flight(offer, credential, scheme)
+        self._send_flight(offer)
         self._install_application_keys()
         asks = self._config.request_client_certificate or self._config.require_client_certificate
         self._state = ServerState.WAIT_CERTIFICATE if asks else ServerState.WAIT_FINISHED
+
+    def _resume(self, offer: _Offer, message: Message) -> None:
+        keeper = self._config.tickets
+        if keeper is None or not offer.takes_tickets:
+            return
+        self._issues_tickets = True
+        if offer.psks is not None:
+            psks = decode_offer(offer.psks)
+            self._resumption = Accepted.choose(
+                keeper, psks, self.cipher_suite, offer.server_name, message.raw, self._transcript
+            )
+            self.resumed = self._resumption is not None
+
+    def _decide_early_data(self, *, first: bool) -> None:
+        resumption, keeper = self._resumption, self._config.tickets
+        if first and resumption is not None and keeper is not None and resumption.index == 0:
+            ticket = resumption.ticket
+            same = (ticket.cipher_suite, ticket.alpn, ticket.context) == (self.cipher_suite, self.alpn, self._context)
+            self._early_data = same and keeper.takes_early_data(ticket, resumption.identity)
+        self._do(EarlyDataDecided(self._early_data))
+        if self._early_data and resumption is not None:
+            secret = resumption.schedule.derive(keys.CLIENT_EARLY_TRAFFIC, self._transcript.digest())
+            self._log_secret("CLIENT_EARLY_TRAFFIC_SECRET", secret)
+            self._do(InstallKeys(Level.EARLY_DATA, False, self.cipher_suite, secret))
 
     def _choose_credential(self, offer: _Offer) -> tuple[Credential, int]:
         for credential in self._config.credentials:
@@ -179,11 +228,13 @@ class ServerHandshake(Handshake):
             ExtensionType.SUPPORTED_VERSIONS: ext.TLS13.to_bytes(2, "big"),
             ExtensionType.KEY_SHARE: ext.encode_share(group, share),
         }
+        if self._resumption is not None:
+            extensions[ExtensionType.PRE_SHARED_KEY] = self._resumption.index.to_bytes(2, "big")
         hello = ServerHello(self._entropy.token(RANDOM_SIZE), self.cipher_suite, extensions)
         self._do(SendCrypto(Level.INITIAL, self._sent(hello.encode())))
 
     def _install_handshake_keys(self, shared_secret: bytes) -> None:
-        self._schedule = KeySchedule(self.cipher_suite)
+        self._schedule = KeySchedule(self.cipher_suite) if self._resumption is None else self._resumption.schedule
         self._schedule.mix_key_exchange(shared_secret)
         digest = self._transcript.digest()
         self._client_secret = self._schedule.derive(keys.CLIENT_HANDSHAKE_TRAFFIC, digest)
@@ -195,18 +246,24 @@ class ServerHandshake(Handshake):
             InstallKeys(Level.HANDSHAKE, True, self.cipher_suite, self._server_secret),
         )
 
-    def _send_flight(self, offer: _Offer, credential: Credential, scheme: int) -> None:
-        config = self._config
-        compression = next((item for item in config.certificate_compression if item in offer.compression), None)
-        flight = [self._sent(self._encrypted_extensions())]
-        if config.request_client_certificate or config.require_client_certificate:
-            flight.append(self._sent(self._certificate_request()))
-        flight.append(self._sent(authentication.make_certificate(credential, compression)))
-        digest = self._transcript.digest()
-        flight.append(self._sent(authentication.make_proof(credential, scheme, digest, server=True)))
+    def _send_flight(self, offer: _Offer) -> None:
+        flight = self._sent(self._encrypted_extensions())
+        if self._resumption is None:
+            flight += self._authentication_messages(offer)
         mac = self._schedule.finished_mac(self._server_secret, self._transcript.digest())
-        flight.append(self._sent(frame(HandshakeType.FINISHED, mac)))
-        self._do(SendCrypto(Level.HANDSHAKE, b"".join(flight)))
+        flight += self._sent(frame(HandshakeType.FINISHED, mac))
+        self._do(SendCrypto(Level.HANDSHAKE, flight))
+
+    def _authentication_messages(self, offer: _Offer) -> bytes:
+        config = self._config
+        credential, scheme = self._choose_credential(offer)
+        compression = next((item for item in config.certificate_compression if item in offer.compression), None)
+        messages = b""
+        if config.request_client_certificate or config.require_client_certificate:
+            messages += self._sent(self._certificate_request())
+        messages += self._sent(authentication.make_certificate(credential, compression))
+        digest = self._transcript.digest()
+        return messages + self._sent(authentication.make_proof(credential, scheme, digest, server=True))
 
     def _encrypted_extensions(self) -> bytes:
         extensions = [
@@ -215,6 +272,8 @@ class ServerHandshake(Handshake):
         ]
         if self.server_name:
             extensions.insert(0, (ExtensionType.SERVER_NAME, b""))
+        if self._early_data:
+            extensions.append((ExtensionType.EARLY_DATA, b""))
         return encode_encrypted_extensions(extensions)
 
     def _certificate_request(self) -> bytes:
@@ -263,12 +322,30 @@ class ServerHandshake(Handshake):
         expected = self._schedule.finished_mac(self._client_secret, self._transcript.digest())
         if not hmac.compare_digest(received, expected):
             raise TlsError(AlertDescription.DECRYPT_ERROR, "the client's Finished is wrong")
+        self._transcript.update(message.raw)
         self._enter_level(Level.APPLICATION)
         self._do(InstallKeys(Level.APPLICATION, False, self.cipher_suite, self._client_application_secret), Completed())
+        if self._issues_tickets and self._config.tickets is not None:
+            self._send_tickets(self._config.tickets)
         self._schedule.erase()
         self._client_secret = self._server_secret = self._client_application_secret = b""
         self.complete = True
         self._state = ServerState.CONNECTED
+
+    def _send_tickets(self, keeper: TicketKeeper) -> None:
+        resumption_secret = self._schedule.derive(keys.RESUMPTION, self._transcript.digest())
+        for number in range(keeper.count):
+            nonce = bytes((number,))
+            ticket = Ticket(
+                secret=self._schedule.ticket_secret(resumption_secret, nonce),
+                cipher_suite=self.cipher_suite,
+                issued=keeper.clock(),
+                age_add=int.from_bytes(self._entropy.token(4), "big"),
+                server_name=self.server_name,
+                alpn=self.alpn,
+                context=self._context,
+            )
+            self._do(SendCrypto(Level.APPLICATION, keeper.message(ticket, nonce, self._entropy)))
 
 
 def _read_offer(hello: ClientHello) -> _Offer:
@@ -292,6 +369,9 @@ def _read_offer(hello: ClientHello) -> _Offer:
         transport_parameters=found[ExtensionType.QUIC_TRANSPORT_PARAMETERS],
         server_name=ext.decode_server_name(name) if name is not None else "",
         cookie=ext.decode_cookie(cookie) if cookie is not None else b"",
+        psks=found.get(ExtensionType.PRE_SHARED_KEY),
+        takes_tickets=ext.PSK_DHE_KE in ext.decode_modes(found.get(ExtensionType.PSK_KEY_EXCHANGE_MODES)),
+        early_data=ExtensionType.EARLY_DATA in found,
     )
 
 
@@ -306,6 +386,8 @@ def _check_hello(hello: ClientHello) -> None:
     for kind in _REQUIRED:
         if kind not in found:
             raise missing_extension(f"ClientHello has no {kind.name.lower()}")
+    if ExtensionType.PRE_SHARED_KEY in found and ExtensionType.PSK_KEY_EXCHANGE_MODES not in found:
+        raise missing_extension("ClientHello offers tickets without a way to use them")
     if ExtensionType.ALPN not in found:
         raise TlsError(AlertDescription.NO_APPLICATION_PROTOCOL, "the client names no protocol")
 

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path, PurePath
-from typing import Final
+from typing import Final, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import (
-    ClientVerifier,
     Criticality,
     ExtensionPolicy,
     Policy,
     PolicyBuilder,
-    ServerVerifier,
     Store,
     Subject,
     VerificationError,
@@ -51,6 +49,8 @@ _WORDS: Final[tuple[tuple[str, CertificateCheck], ...]] = (
     ("signature", "signature"),
     ("Forbidden", "signature"),
 )
+
+_T = TypeVar("_T")
 
 TrustSource = bool | str | PurePath | bytes | Iterable[x509.Certificate | bytes]
 
@@ -91,23 +91,25 @@ class TrustStore:
 
     def verify_server(
         self, chain: Sequence[x509.Certificate], name: str, moment: datetime.datetime | None = None
-    ) -> None:
+    ) -> datetime.datetime:
         """Check a server's chain (leaf first) for ``name``, a DNS name or an IP address, at ``moment`` (default: now).
 
-        CertificateFailure tells which check did not pass.
+        Returns the moment at which the first certificate of the path that was found expires. CertificateFailure tells
+        which check did not pass.
         """
         leaf = chain[0]
         try:
             verifier = self._builder(leaf, moment).build_server_verifier(_subject(name))
         except ValueError as error:
             raise failure("name", f"{name!r} is not a name that certificates can hold", name) from error
-        _run(verifier, chain, name)
+        path = _run(verifier.verify, verifier.policy, chain, name)
         _check_leaf(leaf, name)
+        return min(certificate.not_valid_after_utc for certificate in path)
 
     def verify_client(self, chain: Sequence[x509.Certificate], moment: datetime.datetime | None = None) -> None:
         """Check a client's chain (leaf first) at ``moment`` (default: now); the name in it is the caller's business."""
         verifier = _client_builder(self._store, moment).build_client_verifier()
-        _run(verifier, chain, _CLIENT)
+        _run(verifier.verify, verifier.policy, chain, _CLIENT)
         _check_leaf(chain[0], _CLIENT)
 
     def _builder(self, leaf: x509.Certificate, moment: datetime.datetime | None) -> PolicyBuilder:
@@ -190,11 +192,16 @@ def _not_an_authority(policy: Policy, certificate: x509.Certificate, constraints
         raise ValueError("basicConstraints makes this an authority")
 
 
-def _run(verifier: ServerVerifier | ClientVerifier, chain: Sequence[x509.Certificate], name: str) -> None:
+def _run(
+    verify: Callable[[x509.Certificate, list[x509.Certificate]], _T],
+    policy: Policy,
+    chain: Sequence[x509.Certificate],
+    name: str,
+) -> _T:
     try:
-        verifier.verify(chain[0], list(chain[1:]))
+        return verify(chain[0], list(chain[1:]))
     except VerificationError as error:
-        raise _classify(error, chain, name, verifier.policy.validation_time) from error
+        raise _classify(error, chain, name, policy.validation_time) from error
     except Exception as error:  # whatever the parser says about the peer's bytes
         raise failure("chain", "a certificate of the chain cannot be read", name) from error
 

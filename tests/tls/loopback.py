@@ -9,8 +9,18 @@ from specter._entropy import SeededEntropy
 from specter.tls.alerts import TlsError
 from specter.tls.client import ClientHandshake
 from specter.tls.config import ClientTlsConfig, ServerTlsConfig
-from specter.tls.engine import Action, Completed, Handshake, InstallKeys, Level, PeerParameters, SendCrypto
+from specter.tls.engine import (
+    Action,
+    Completed,
+    EarlyDataDecided,
+    Handshake,
+    InstallKeys,
+    Level,
+    PeerParameters,
+    SendCrypto,
+)
 from specter.tls.server import ServerHandshake
+from specter.tls.session import Resumption
 from tests.tls import pki
 
 CLIENT_PARAMETERS = b"client parameters"
@@ -49,9 +59,12 @@ class Loopback:
         server: ServerTlsConfig | None = None,
         meddle: Meddle = lambda sender, level, message: message,
         seed: int = 1,
+        *,
+        resumption: Resumption | None = None,
+        context: bytes = b"",
     ) -> None:
-        self.client = ClientHandshake(client or client_config(), SeededEntropy(seed), CLIENT_PARAMETERS)
-        self.server = ServerHandshake(server or server_config(), SeededEntropy(seed + 1), SERVER_PARAMETERS)
+        self.client = ClientHandshake(client or client_config(), SeededEntropy(seed), CLIENT_PARAMETERS, resumption)
+        self.server = ServerHandshake(server or server_config(), SeededEntropy(seed + 1), SERVER_PARAMETERS, context)
         self.actions: dict[str, list[Action]] = {"client": [], "server": []}
         self._meddle = meddle
 
@@ -83,7 +96,9 @@ class Loopback:
         assert self.client.complete
         assert self.server.complete
         ours, theirs = self.keys("client"), self.keys("server")
-        assert len(ours) == 4
+        if EarlyDataDecided(False) in self.actions["client"]:
+            del ours[Level.EARLY_DATA, True]
+        assert len(ours) == 4 + (EarlyDataDecided(True) in self.actions["client"])
         assert ours == {(level, not writing): key for (level, writing), key in theirs.items()}
         assert PeerParameters(SERVER_PARAMETERS) in self.actions["client"]
         assert PeerParameters(CLIENT_PARAMETERS) in self.actions["server"]

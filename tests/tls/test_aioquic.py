@@ -11,9 +11,19 @@ from specter._entropy import SeededEntropy
 from specter.tls.ciphers import DEFAULT_CIPHER_SUITES, CipherSuite
 from specter.tls.client import ClientHandshake
 from specter.tls.config import Credential
-from specter.tls.engine import Handshake, InstallKeys, Level, PeerParameters, SendCrypto, TicketReceived
+from specter.tls.engine import (
+    EarlyDataDecided,
+    Handshake,
+    InstallKeys,
+    Level,
+    PeerParameters,
+    SendCrypto,
+    TicketReceived,
+)
 from specter.tls.key_exchange import NamedGroup
 from specter.tls.server import ServerHandshake
+from specter.tls.session import Resumption
+from specter.tls.tickets import TicketKeeper
 from tests.tls import pki
 from tests.tls.loopback import client_config, server_config
 
@@ -102,9 +112,50 @@ def test_tickets_of_another_server() -> None:
     client.start()
     received = [action for action in talk(client, other, []) if isinstance(action, TicketReceived)]
     assert len(received) == len(tickets) == 1
-    assert (received[0].ticket, received[0].secret) == (tickets[0].ticket, tickets[0].resumption_secret)
-    assert received[0].early_data
-    assert received[0].age_add == tickets[0].age_add
+    session = received[0].session
+    assert (session.ticket, session.secret) == (tickets[0].ticket, tickets[0].resumption_secret)
+    assert session.early_data
+    assert session.age_add == tickets[0].age_add
+
+
+def test_our_client_resumes() -> None:
+    store: dict[bytes, Any] = {}
+    first = ClientHandshake(client_config(), SeededEntropy(1), b"ours")
+    other = Other(is_client=False, credential=pki.credential(), max_early_data=0xFFFFFFFF)
+    other.context.get_session_ticket_cb = store.get
+    other.context.new_session_ticket_cb = lambda ticket: store.update({ticket.ticket: ticket})
+    first.start()
+    session = next(a.session for a in talk(first, other, []) if isinstance(a, TicketReceived))
+    client = ClientHandshake(client_config(), SeededEntropy(2), b"ours", Resumption(session, 0, True))
+    other = Other(is_client=False, credential=pki.credential())
+    other.context.get_session_ticket_cb = store.pop
+    client.start()
+    actions = talk(client, other, [])
+    check(client, other, actions)
+    assert client.resumed
+    assert other.context.session_resumed
+    assert EarlyDataDecided(True) in actions
+
+
+def test_our_server_resumes() -> None:
+    config = server_config(tickets=TicketKeeper(bytes(16), lambda: 5))
+    received: list[Any] = []
+    server = ServerHandshake(config, SeededEntropy(1), b"ours")
+    other = Other(is_client=True, server_name=pki.NAME)
+    other.context.new_session_ticket_cb = received.append
+    server.start()
+    for action in talk(server, other, other.exchange(b"")):
+        if isinstance(action, SendCrypto) and action.level is Level.APPLICATION:
+            other.exchange(action.data)
+    ticket = received[0]
+    server = ServerHandshake(config, SeededEntropy(2), b"ours")
+    other = Other(is_client=True, server_name=pki.NAME)
+    other.context.session_ticket = ticket
+    server.start()
+    actions = talk(server, other, other.exchange(b""))
+    check(server, other, actions)
+    assert server.resumed
+    assert EarlyDataDecided(True) in actions
 
 
 def test_our_client_certificate() -> None:

@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from specter._entropy import SeededEntropy
 from specter.tls import key_exchange
@@ -33,7 +35,7 @@ from specter.tls.messages import (
 )
 from specter.tls.signatures import SignatureScheme
 from tests.tls import pki
-from tests.tls.loopback import Loopback, Meddler, client_config, failure_of, server_config
+from tests.tls.loopback import SERVER_PARAMETERS, Loopback, Meddler, client_config, failure_of, server_config
 
 A = AlertDescription
 E = ExtensionType
@@ -401,15 +403,22 @@ def test_ticket() -> None:
     client = Loopback().run().client
     early = {E.EARLY_DATA: b"\xff\xff\xff\xff", 0x1234: b"unknown"}
     client.receive(Level.APPLICATION, ticket() + ticket(nonce=b"\x01", lifetime=1 << 31, extensions=early))
-    first, second = client.next_action(), client.next_action()
-    assert isinstance(first, TicketReceived)
-    assert isinstance(second, TicketReceived)
+    one, two = client.next_action(), client.next_action()
+    assert isinstance(one, TicketReceived)
+    assert isinstance(two, TicketReceived)
+    first, second = one.session, two.session
     assert (first.ticket, first.lifetime, first.age_add, first.early_data) == (b"ticket", 7200, 0xFFFFFFFF, False)
     assert (first.server_name, first.alpn, first.cipher_suite) == (pki.NAME, "h3", client.cipher_suite)
     assert (second.lifetime, second.early_data) == (604800, True)
     assert len(first.secret) == 32
     assert first.secret != second.secret
-    assert repr(first.secret) not in repr(first)
+    assert repr(first.secret) not in repr(one)
+    assert (first.transport_parameters, first.certificates) == (SERVER_PARAMETERS, encoded(client.peer_certificates))
+    assert first.not_after == int((pki.NOW + pki.YEAR).timestamp())
+
+
+def encoded(chain: list[x509.Certificate]) -> tuple[bytes, ...]:
+    return tuple(certificate.public_bytes(Encoding.DER) for certificate in chain)
 
 
 def test_ticket_of_no_lifetime_is_dropped() -> None:

@@ -193,6 +193,17 @@ def test_short_rsa_key() -> None:
     assert "1024 bits" in str(error)
 
 
+def test_how_long_a_chain_is_good_for() -> None:
+    """Until the first certificate of the path expires; what the server sends along does not count."""
+    stray = pki.make_authority("stray", end=pki.NOW - DAY)
+    certificates = [*chain(pki.make_leaf(end=pki.NOW + 30 * DAY)), stray.certificate]
+    assert pki.trust().verify_server(certificates, pki.NAME, pki.NOW) == pki.NOW + 30 * DAY
+    authority = pki.make_authority("soon gone", end=pki.NOW + 20 * DAY)
+    leaf = pki.make_leaf(issuer=authority, end=pki.NOW + 30 * DAY)
+    store = TrustStore([authority.certificate])
+    assert store.verify_server([leaf], pki.NAME, pki.NOW) == pki.NOW + 20 * DAY
+
+
 @pytest.mark.parametrize("is_authority", [False, True])
 def test_a_trusted_leaf(is_authority: bool) -> None:
     """A self-signed certificate that the caller trusts, as ``openssl req -x509`` makes it (an authority)."""
