@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from specter.testing.certificates import CertificateAuthority, Credential
-    from specter.testing.messages import Handler, Pause, Reply, Request
+    from specter.testing.messages import HalfClose, Handler, Pause, Reply, Request
     from specter.testing.network import BurstLoss, Link, Network
     from specter.testing.server import Server
     from specter.testing.simulation import Simulation, Stalled
@@ -16,6 +16,7 @@ __all__ = [
     "BurstLoss",
     "CertificateAuthority",
     "Credential",
+    "HalfClose",
     "Handler",
     "Link",
     "Network",
@@ -31,6 +32,7 @@ _HOMES = {
     "BurstLoss": "network",
     "CertificateAuthority": "certificates",
     "Credential": "certificates",
+    "HalfClose": "messages",
     "Handler": "messages",
     "Link": "network",
     "Network": "network",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from specter.testing.messages import BufferedBody, Fields, Pause, Reply, Request
+from specter.testing.messages import BufferedBody, Fields, HalfClose, Pause, Reply, Request
 
 if TYPE_CHECKING:
     from specter.h3.connection import H3Connection
@@ -36,9 +36,10 @@ class Exchange:
         self._h3 = h3
         self._gathered = bytearray()
         self._reply: Reply | None = None
-        self._pieces: Iterator[bytes | Pause] = iter(())
+        self._pieces: Iterator[bytes | Pause | HalfClose] = iter(())
         self._pending = memoryview(b"")
         self._started = False
+        self._ended = False
 
     # -- the request --------------------------------------------------------------------------------
 
@@ -101,9 +102,16 @@ class Exchange:
             if isinstance(piece, Pause):
                 self.resume_at = now + int(piece.seconds * SECOND)
                 return
-            if not piece:
+            if isinstance(piece, HalfClose):
+                self._end()
+            elif not piece:
                 return
-            self._pending = memoryview(piece)
+            else:
+                self._pending = memoryview(piece)
+
+    def _end(self) -> None:
+        self._ended = True
+        self._h3.send_body(self.stream_id, b"", fin=True)
 
     def stop(self) -> None:
         """The client does not want the reply, or is gone."""
@@ -123,8 +131,7 @@ class Exchange:
         for status, fields in reply.interim:
             self._h3.send_headers(self.stream_id, _encode(status, fields))
         without = self.request.method == "HEAD" or reply.status in NO_BODY
-        whole = isinstance(reply.body, bytes)
-        fields = _with_length(reply) if whole and reply.status not in NO_BODY else reply.headers
+        fields = self._reply_fields(reply)
         last = (without or reply.body == b"") and not reply.trailers and reply.reset is None and reply.close is None
         self._h3.send_headers(self.stream_id, _encode(reply.status, fields), fin=last)
         if last:
@@ -134,6 +141,12 @@ class Exchange:
         elif not without:
             self._pieces = iter(reply.body)
         return last
+
+    def _reply_fields(self, reply: Reply) -> Fields:
+        if self.request.method == "CONNECT" and reply.status < 300:
+            return [field for field in reply.headers if _bytes(field[0]).lower() != b"content-length"]
+        whole = isinstance(reply.body, bytes)
+        return _with_length(reply) if whole and reply.status not in NO_BODY else reply.headers
 
     def _send_pending(self) -> bool:
         taken = self._h3.send_body(self.stream_id, self._pending)
@@ -148,15 +161,14 @@ class Exchange:
             self._h3.close(reply.close, "as asked")
         elif reply.trailers:
             self._h3.send_headers(self.stream_id, _fields(reply.trailers), fin=True)
-        else:
-            self._h3.send_body(self.stream_id, b"", fin=True)
+        elif not self._ended:
+            self._end()
 
 
 def _request(event: RequestReceived) -> Request:
-    method, scheme, authority, path = (
-        field.decode("latin-1") for field in (event.method, event.scheme, event.authority, event.path)
-    )
-    return Request(method, scheme, authority, path, event.headers)
+    parts = (event.method, event.scheme, event.authority, event.path, event.protocol)
+    method, scheme, authority, path, protocol = (part.decode("latin-1") for part in parts)
+    return Request(method, scheme, authority, path, event.headers, protocol=protocol)
 
 
 def _encode(status: int, fields: Fields) -> list[tuple[bytes, bytes]]:

@@ -24,8 +24,11 @@ KEPT: Final = 1 << 20
 class Fetch:
     """One request and what became of it."""
 
-    def __init__(self, method: str, target: str, headers: Headers, body: bytes | Iterable[bytes]) -> None:
+    def __init__(
+        self, method: str, target: str, headers: Headers, body: bytes | Iterable[bytes], protocol: str = ""
+    ) -> None:
         self.method = method
+        self.protocol = protocol
         self.target = target
         self.request_headers = headers
         self.stream_id = -1
@@ -48,6 +51,11 @@ class Fetch:
         """Whether nothing more will come."""
         return self.complete or self.failed is not None
 
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing more to do: a tunnel's other direction may outlive this one."""
+        return self.failed is not None or (self.complete and (self.stopped or self.method != "CONNECT"))
+
     def header(self, name: bytes) -> bytes | None:
         """Return the first response field called ``name``."""
         return next((value for key, value in self.headers if key == name), None)
@@ -55,14 +63,20 @@ class Fetch:
     def begin(self, h3: H3Connection, authority: bytes) -> None:
         """Send the request's header section and what fits of its body."""
         self._pending = memoryview(next(self._pieces, b""))
-        pseudo = [
+        pseudo = self._control_data(authority)
+        self.stream_id = h3.send_request([*pseudo, *self.request_headers], fin=not self._pending)
+        self.stopped = not self._pending
+
+    def _control_data(self, authority: bytes) -> list[tuple[bytes, bytes]]:
+        if self.method == "CONNECT" and not self.protocol:
+            return [(b":method", b"CONNECT"), (b":authority", self.target.encode())]
+        return [
             (b":method", self.method.encode()),
+            *([(b":protocol", self.protocol.encode())] if self.protocol else []),
             (b":scheme", b"https"),
             (b":authority", authority),
             (b":path", self.target.encode()),
         ]
-        self.stream_id = h3.send_request([*pseudo, *self.request_headers], fin=not self._pending)
-        self.stopped = not self._pending
 
     def push(self, h3: H3Connection) -> None:
         """Send what the connection takes of the request body."""
@@ -114,10 +128,19 @@ class FetchClient:
         return not self._waiting and not self._open
 
     def fetch(
-        self, target: str, *, method: str = "GET", headers: Headers = (), body: bytes | Iterable[bytes] = b""
+        self,
+        target: str,
+        *,
+        method: str = "GET",
+        headers: Headers = (),
+        body: bytes | Iterable[bytes] = b"",
+        protocol: str = "",
     ) -> Fetch:
-        """Make a request as soon as the connection takes it."""
-        fetch = Fetch(method, target, headers, body)
+        """Make a request as soon as the connection takes it; with ``protocol`` an extended CONNECT (RFC 9220).
+
+        The target of a plain CONNECT is host and port.
+        """
+        fetch = Fetch("CONNECT" if protocol else method, target, headers, body, protocol)
         self.fetches.append(fetch)
         self._waiting.append(fetch)
         self.work()
@@ -154,6 +177,8 @@ class FetchClient:
                 fetch.push(self.h3)
                 if self.reading:
                     fetch.pull(self.h3)
+                if fetch.over:
+                    self._open.pop(fetch.stream_id, None)
             moved = {}
         self._begin()
 
@@ -167,6 +192,8 @@ class FetchClient:
     def _begin(self) -> None:
         while self._waiting and any(isinstance(event, HandshakeCompleted) for event in self.log):
             if not self.h3.can_send_request():
+                return
+            if self._waiting[0].protocol and not self.h3.peer_settings.received:
                 return
             fetch = self._waiting.popleft()
             fetch.begin(self.h3, self._authority)
@@ -194,5 +221,3 @@ class FetchClient:
             fetch.complete = True
         elif isinstance(event, events.ExchangeFailed):
             fetch.failed = event
-        if fetch.done:
-            del self._open[stream_id]

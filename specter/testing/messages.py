@@ -12,7 +12,7 @@ from specter.client.priority import Priority
 if TYPE_CHECKING:
     from specter.h3.events import Headers
 
-__all__ = ["Body", "BodyReader", "BufferedBody", "Fields", "Handler", "Pause", "Reply", "Request"]
+__all__ = ["Body", "BodyReader", "BufferedBody", "Fields", "HalfClose", "Handler", "Pause", "Reply", "Request"]
 
 Fields: TypeAlias = Sequence[tuple[str | bytes, str | bytes]]
 """Header fields; text is sent as Latin-1."""
@@ -40,7 +40,10 @@ class BufferedBody:
 
 @dataclass(slots=True)
 class Request:
-    """What the client asked. ``body`` is complete for handlers; streaming routes pull ``stream`` instead."""
+    """What the client asked. ``body`` is complete for handlers; streaming routes and tunnels pull ``stream`` instead.
+
+    ``protocol`` is that of an extended CONNECT (RFC 9220), else empty.
+    """
 
     method: str
     scheme: str
@@ -51,6 +54,7 @@ class Request:
     body: bytes = b""
     trailers: Headers = ()
     stream: BodyReader = field(default_factory=lambda: BufferedBody(b""))
+    protocol: str = ""
     priority_update: bytes | None = None
     """The newest Priority field value that came apart from the request (RFC 9218, section 7.2)."""
 
@@ -83,7 +87,12 @@ class Pause:
     seconds: float
 
 
-Body: TypeAlias = bytes | Iterable[bytes | Pause]
+@dataclass(frozen=True, slots=True)
+class HalfClose:
+    """Yielded by a tunnel's body: end our direction and go on reading the client's."""
+
+
+Body: TypeAlias = bytes | Iterable[bytes | Pause | HalfClose]
 
 
 @dataclass(slots=True)
@@ -91,7 +100,8 @@ class Reply:
     """What the server answers.
 
     An iterable ``body`` is pulled only as fast as the client takes it; it may yield a :class:`Pause`, and a
-    streaming route's body yields ``b""`` to be asked again once more of the request has arrived.
+    streaming route's body yields ``b""`` to be asked again once more of the request has arrived. The body of a
+    2xx reply to CONNECT is what goes back through the tunnel.
     """
 
     status: int = 200

@@ -34,8 +34,8 @@ Answer: TypeAlias = Callable[[Request], Reply]
 class Responder:
     """Answers the requests of one connection; an engine around ``h3``.
 
-    With ``gather`` a request is answered when its body is complete (413 above ``max_body`` bytes), else
-    as soon as its header section is there. ``delay`` seconds pass before each reply.
+    With ``gather`` a request is answered when its body is complete (413 above ``max_body`` bytes), else, and CONNECT
+    always, as soon as its header section is there. ``delay`` seconds pass before each reply.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Responder:
         exchange = self._exchanges[event.stream_id] = Exchange(self.h3, event)
         exchange.request.priority_update = self._early_priorities.pop(event.stream_id, None)
         self._newest = max(self._newest, event.stream_id)
-        if not self._gather:
+        if not self._gather or exchange.request.method == "CONNECT":
             self._reply(exchange, exchange.request, now)
 
     def _prioritize(self, event: events.PriorityUpdated) -> None:

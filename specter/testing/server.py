@@ -53,6 +53,10 @@ class Server:
     ``/trailers``, ``/early-hints``, ``/digest``, ``/drip?count=&bytes=&interval=``, ``/redirect/N``, ``/reset``,
     ``/close``, ``/goaway``). Handlers run on the server's thread, so a slow one holds up everybody.
 
+    ``tunnel`` answers CONNECT, plain and extended (RFC 9220), as soon as it comes: with a 2xx reply whose body reads
+    ``request.stream`` and yields what goes back, or with a refusal. After it come the built-in paths, as tunnels of the
+    protocols ``websocket`` (raw bytes, no frames) and ``echo``, and an echo for plain CONNECT to any host's port 7.
+
     ``delay`` seconds pass before each reply. ``retry`` makes every client show its address first. Without a
     ``credential`` a new authority issues one for ``host``, ``localhost`` and the loopback addresses. A stopped
     server can be started again; it keeps its port and certificate.
@@ -62,6 +66,7 @@ class Server:
         self,
         handler: Handler | None = None,
         *,
+        tunnel: Handler | None = None,
         directory: str | Path | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -78,12 +83,12 @@ class Server:
         self.retry = retry
         self.delay = delay
         self.config = config or QuicConfig()
-        self.h3_config = h3_config or H3Config()
+        self.h3_config = h3_config or H3Config(enable_connect_protocol=True)
         self.authority = None if credential else CertificateAuthority()
         self.credential = credential or _issue(self.authority, host)
         self.tls = tls or _server_tls(self.credential)
         self.endpoint: Endpoint | None = None
-        self._site = Site(handler, directory=directory, test_paths=test_paths)
+        self._site = Site(handler, tunnel=tunnel, directory=directory, test_paths=test_paths)
         self._reset_key = os.urandom(32)
         self._thread: threading.Thread | None = None
         self._socket: udp.UdpSocket | None = None

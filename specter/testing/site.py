@@ -24,15 +24,26 @@ TEXT: Final = ("content-type", "text/plain; charset=utf-8")
 BINARY: Final = ("content-type", "application/octet-stream")
 JSON: Final = ("content-type", "application/json")
 READING: Final = frozenset({"GET", "HEAD"})
+TUNNEL_PROTOCOLS: Final = frozenset({"echo", "websocket"})
+"""Upgrade tokens of extended CONNECT that the built-in paths take; the first is of our own making."""
 
 
 class Site:
-    """Answers what the handler passes on: files below ``directory``, then with ``test_paths`` the built-in paths."""
+    """Answers what the handler passes on: files below ``directory``, then with ``test_paths`` the built-in paths.
+
+    CONNECT goes to ``tunnel``, then with ``test_paths`` to the built-in tunnels.
+    """
 
     def __init__(
-        self, handler: Handler | None = None, *, directory: str | Path | None = None, test_paths: bool = True
+        self,
+        handler: Handler | None = None,
+        *,
+        tunnel: Handler | None = None,
+        directory: str | Path | None = None,
+        test_paths: bool = True,
     ) -> None:
         self._handler = handler
+        self._tunnel = tunnel
         self._root = None if directory is None else Path(directory).resolve(strict=True)
         self._test_paths = test_paths
 
@@ -42,12 +53,20 @@ class Site:
         return self._handler is not None
 
     def __call__(self, request: Request) -> Reply:
+        if request.method == "CONNECT":
+            return self._connect(request)
         reply = self._handler(request) if self._handler else None
         if reply is None and self._root is not None:
             reply = _file(self._root, request)
         if reply is None and self._test_paths:
             reply = _built_in(request)
         return _text(404, "nothing here\n") if reply is None else reply
+
+    def _connect(self, request: Request) -> Reply:
+        reply = self._tunnel(request) if self._tunnel else None
+        if reply is None and self._test_paths:
+            reply = built_in_tunnel(request)
+        return _text(501, "no such tunnel\n") if reply is None else reply
 
 
 def _text(status: int, text: str) -> Reply:
@@ -90,7 +109,14 @@ def _read(path: Path, size: int) -> Iterator[bytes]:
             yield chunk
 
 
-# -- built-in paths ---------------------------------------------------------------------------------
+# -- built-in paths and tunnels ---------------------------------------------------------------------------------
+
+
+def built_in_tunnel(request: Request) -> Reply | None:
+    """Answer a CONNECT: the built-in paths in both directions, and the echo service (RFC 862) of any host."""
+    if not request.protocol:
+        return Reply(body=_echoed(request)) if request.authority.endswith(":7") else _text(502, "only port 7\n")
+    return _built_in(request) if request.protocol in TUNNEL_PROTOCOLS else None
 
 
 def _built_in(request: Request) -> Reply | None:

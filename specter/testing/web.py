@@ -26,6 +26,7 @@ __all__ = ["WebPair"]
 
 DEFAULT_QUIC: Final = QuicConfig()
 DEFAULT_H3: Final = H3Config()
+SERVER_H3: Final = H3Config(enable_connect_protocol=True)
 
 
 class WebPair(Simulation):
@@ -38,16 +39,17 @@ class WebPair(Simulation):
         to_client: Link | None = None,
         *,
         handler: Handler | None = None,
+        tunnel: Handler | None = None,
         directory: str | Path | None = None,
         delay: float = 0.0,
         client_config: QuicConfig = DEFAULT_QUIC,
         server_config: QuicConfig = DEFAULT_QUIC,
         client_h3: H3Config = DEFAULT_H3,
-        server_h3: H3Config = DEFAULT_H3,
+        server_h3: H3Config = SERVER_H3,
         max_body: int = 1 << 20,
     ) -> None:
         super().__init__(Network(seed, to_server, to_client))
-        self._site = Site(handler, directory=directory)
+        self._site = Site(handler, tunnel=tunnel, directory=directory)
         self._delay = delay
         self._server_h3 = server_h3
         self._max_body = max_body
@@ -77,10 +79,16 @@ class WebPair(Simulation):
         return engine
 
     def start(
-        self, target: str, *, method: str = "GET", headers: Headers = (), body: bytes | Iterable[bytes] = b""
+        self,
+        target: str,
+        *,
+        method: str = "GET",
+        headers: Headers = (),
+        body: bytes | Iterable[bytes] = b"",
+        protocol: str = "",
     ) -> Fetch:
-        """Begin a request."""
-        fetch = self.client.fetch(target, method=method, headers=headers, body=body)
+        """Begin a request; with ``protocol`` a tunnel (RFC 9220)."""
+        fetch = self.client.fetch(target, method=method, headers=headers, body=body, protocol=protocol)
         self.flush(self.client_host)
         return fetch
 
@@ -91,10 +99,11 @@ class WebPair(Simulation):
         method: str = "GET",
         headers: Headers = (),
         body: bytes | Iterable[bytes] = b"",
+        protocol: str = "",
         limit: float = 60.0,
     ) -> Fetch:
         """Make a request and run until it has ended, one way or the other."""
-        fetch = self.start(target, method=method, headers=headers, body=body)
+        fetch = self.start(target, method=method, headers=headers, body=body, protocol=protocol)
         self.run(lambda: fetch.done or self.client.closed is not None, limit=limit)
         return fetch
 

@@ -550,20 +550,6 @@ def test_tunnel():
     assert pair.take()[0] == [MessageComplete(0)]
 
 
-def test_extended_connect_needs_the_peers_setting():
-    lines = [(b":method", b"CONNECT"), (b":protocol", b"websocket"), *GET[1:]]
-    connection, _ = established()
-    with pytest.raises(LocalProtocolError, match="protocol"):
-        connection.send_request(lines, fin=False)
-    pair = Pair(config=H3Config(enable_connect_protocol=True))
-    pair.take()
-    pair.client.send_request(lines, fin=False)
-    (event,) = pair.take()[1]
-    assert isinstance(event, RequestReceived)
-    assert event.protocol == b"websocket"
-    assert event.path == b"/"
-
-
 @pytest.mark.parametrize("status", [b"204", b"304"])
 def test_response_without_content_may_have_content_length(status):
     connection, quic = established()
