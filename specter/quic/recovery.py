@@ -76,7 +76,8 @@ class Recovery:
         self.peer_max_ack_delay = DEFAULT_MAX_ACK_DELAY
         self.amplification_limited = False
         self.stats = RecoveryStats()
-        self._last_event = 0
+        self._last_event = NEVER
+        """When something was sent, acknowledged or probed last; before the first packet nothing can be overdue."""
         self._reset()
 
     def _reset(self) -> None:
@@ -262,7 +263,7 @@ class Recovery:
 
     def _anti_deadlock_deadline(self) -> tuple[int, int]:
         """Return when a client must speak lest a server short of credit stay silent (RFC 9002, section 6.2.2.1)."""
-        if self._address_validated():
+        if self._address_validated() or self._last_event == NEVER:
             return NEVER, INITIAL
         space = HANDSHAKE if self.has_handshake_keys else INITIAL
         return self._last_event + self.pto(space), space

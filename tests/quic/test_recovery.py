@@ -252,6 +252,13 @@ def test_client_with_only_early_data_in_flight_still_breaks_the_deadlock() -> No
     assert end.recovery.on_deadline(160 * MS).probe == (INITIAL, 1)
 
 
+def test_nothing_is_overdue_before_the_first_packet() -> None:
+    end = Endpoint()
+    assert end.recovery.deadline() == NEVER
+    assert end.recovery.on_deadline(1000 * SECOND) == Timeout()
+    assert end.recovery.pto_count == 0
+
+
 def test_no_timer_once_the_server_has_validated_the_address() -> None:
     end = Endpoint()
     end.sample(40 * MS, HANDSHAKE)
