@@ -20,7 +20,7 @@ from specter._reference.sendbuffer import SendBuffer
 from specter._reference.sent import SentPackets
 from specter._wire import TransportError, TransportErrorCode
 
-__all__ = ["Packer", "Receiver", "ReceiverOwner", "StreamRange"]
+__all__ = ["Observer", "Packer", "Receiver", "ReceiverOwner", "StreamRange"]
 
 LONG_HEADER = 0x80
 FIXED_BIT = 0x40
@@ -58,6 +58,19 @@ class ReceiverOwner(Protocol):
         """Handle a datagram that no key opens: count it, or see the stateless reset in it."""
 
 
+class Observer(Protocol):
+    """Looks on, packet by packet: the frames are ``view[start:end]``, unprotected, of a packet of ``size`` bytes."""
+
+    def received(self, first: int, number: int, view: memoryview, start: int, end: int, size: int) -> None:
+        """A packet was opened; ``first`` is its first byte without protection."""
+
+    def duplicate(self, number: int, size: int) -> None:
+        """A packet was opened that had come before."""
+
+    def sent(self, first: int, number: int, view: memoryview, start: int, end: int, size: int) -> None:
+        """A packet is about to be sealed."""
+
+
 class Receiver:
     """Opens and digests the 1-RTT packets of one connection.
 
@@ -77,6 +90,7 @@ class Receiver:
         "data_received",
         "keys",
         "last_cid",
+        "observer",
         "packets",
         "streams",
         "touched",
@@ -98,6 +112,7 @@ class Receiver:
         self.data_received = 0
         self.data_limit = 0
         self.packets = 0
+        self.observer: Observer | None = None
 
     def run(self, batch: ReceiveBatch, index: int, now: int) -> int:
         """Digest datagrams from ``index`` on; return the first one that is not a 1-RTT packet of this path.
@@ -142,7 +157,11 @@ class Receiver:
         if first & SHORT_RESERVED_BITS:
             raise TransportError(TransportErrorCode.PROTOCOL_VIOLATION, "reserved header bits are set")
         if self._acks.is_duplicate(number):
+            if self.observer is not None:
+                self.observer.duplicate(number, end - start)
             return
+        if self.observer is not None:
+            self.observer.received(first, number, batch.view, pos, payload_end, end - start)
         if keys.updates != self._updates:
             self._updates = keys.updates
             self._owner.on_key_update(now)
@@ -223,6 +242,7 @@ class Packer:
         "dcid",
         "ecn",
         "keys",
+        "observer",
         "packets",
         "skip_at",
         "spin",
@@ -248,6 +268,7 @@ class Packer:
         self.data_limit = 0
         self.skip_at = -1
         self.packets = 0
+        self.observer: Observer | None = None
 
     # -- what waits -------------------------------------------------------------------------------
 
@@ -453,6 +474,8 @@ class Packer:
         slab[start] = FIXED_BIT | self.spin | (keys.key_phase and KEY_PHASE_BIT) | (length - 1)
         slab[start + 1 : number_offset] = self.dcid
         slab[number_offset:payload] = (number & (1 << 8 * length) - 1).to_bytes(length, "big")
+        if self.observer is not None:
+            self.observer.sent(slab[start], number, self._batch.view, payload, pos, pos + TAG_SIZE - start)
         end = keys.seal(self._batch.view, start, number_offset, length, pos, number)
         self._sent.record(number, now, end - start, eliciting, in_flight, tuple(tokens or ()), stream)
         self.packets += 1

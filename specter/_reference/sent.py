@@ -81,6 +81,8 @@ class Lost:
     tokens: list[object] = field(default_factory=list)
     persistent_span: int = 0
     """The longest time between two ack-eliciting ones such that every packet tracked between them is lost with them."""
+    numbers: list[int] = field(default_factory=list)
+    """Their packet numbers, ascending."""
 
 
 class SentPackets:
@@ -264,8 +266,7 @@ class SentPackets:
         return lost
 
     def _take_lost(self, packets: list[_Packet], lost: Lost) -> None:
-        for _ in packets:
-            self._packets.popitem(last=False)
+        lost.numbers = [self._packets.popitem(last=False)[0] for _ in packets]
         lost.count = len(packets)
         lost.largest_time = packets[-1].time
         lost.first_time = next((packet.time for packet in packets if packet.ack_eliciting), 0)

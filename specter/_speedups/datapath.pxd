@@ -30,6 +30,7 @@ cdef class Packer:
     cdef public int64_t data_sent
     cdef public int64_t packets
     cdef public int64_t skip_at
+    cdef public object observer
 
     cdef bint c_has_work(self, int64_t now)
     cdef int c_ack(self, int64_t now) except -1
@@ -73,6 +74,7 @@ cdef class Receiver:
     cdef public int64_t data_received
     cdef public int64_t data_limit
     cdef public int64_t packets
+    cdef public object observer
 
     cdef bint _is_ours(self, ReceiveBatch batch, Py_ssize_t index, Py_ssize_t start, Py_ssize_t end) except -1
     cdef int c_packet(self, ReceiveBatch batch, Py_ssize_t start, Py_ssize_t end, int ecn, int64_t now) except -2

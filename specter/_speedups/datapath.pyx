@@ -14,7 +14,7 @@ from libc.string cimport memcmp, memcpy, memset
 from collections import deque
 
 from specter._frame_types import Ack, ConnectionClose
-from specter._reference.datapath import ReceiverOwner, StreamRange
+from specter._reference.datapath import Observer, ReceiverOwner, StreamRange
 from specter._reference.protection import DecryptError
 from specter._speedups.acks cimport AckTracker
 from specter._speedups.batch cimport ReceiveBatch, SendBatch
@@ -32,7 +32,7 @@ from specter._speedups.sendbuffer cimport SendBuffer
 from specter._speedups.sent cimport SentPackets
 from specter._wire import TransportError, TransportErrorCode
 
-__all__ = ["Packer", "Receiver", "ReceiverOwner", "StreamRange"]
+__all__ = ["Observer", "Packer", "Receiver", "ReceiverOwner", "StreamRange"]
 
 cdef enum:
     LONG_HEADER = 0x80
@@ -73,6 +73,7 @@ cdef class Receiver:
         self.data_received = 0
         self.data_limit = 0
         self.packets = 0
+        self.observer = None
 
     @property
     def keys(self):
@@ -168,7 +169,11 @@ cdef class Receiver:
         if first & SHORT_RESERVED_BITS:
             raise TransportError(TransportErrorCode.PROTOCOL_VIOLATION, "reserved header bits are set")
         if self._acks.c_is_duplicate(number):
+            if self.observer is not None:
+                self.observer.duplicate(number, end - start)
             return 0
+        if self.observer is not None:
+            self.observer.received(first, number, batch.view, pos, stop, end - start)
         if keys.updates != self._updates:
             self._updates = keys.updates
             self._owner.on_key_update(now)
@@ -277,6 +282,7 @@ cdef class Packer:
         self.data_sent = 0
         self.packets = 0
         self.skip_at = -1
+        self.observer = None
 
     @property
     def keys(self):
@@ -546,6 +552,8 @@ cdef class Packer:
         memcpy(base + start + 1, PyBytes_AS_STRING(self._dcid), number_offset - start - 1)
         for shift in range(<int>number_length):
             base[payload - 1 - shift] = <unsigned char>((number >> (8 * shift)) & 0xFF)
+        if self.observer is not None:
+            self.observer.sent(base[start], number, self._batch.view, payload, pos, pos + TAG - start)
         end = keys.c_seal(base, start, number_offset, number_length, pos, number)
         self._sent.c_record(
             number, now, end - start, eliciting, in_flight, tokens, has_stream, stream_id, offset, length, fin

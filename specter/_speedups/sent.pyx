@@ -351,13 +351,14 @@ cdef class SentPackets:
         cdef int64_t count = stop - self._head
         cdef int64_t largest_time = self._packets[stop - 1].time
         cdef bint in_span = False
-        cdef list streams = [], tokens = []
+        cdef list streams = [], tokens = [], numbers = []
         cdef Run run
         cdef Packet *packet
         cdef Py_ssize_t head
         run.open = False
         while self._head < stop:
             packet = self._packets + self._head
+            numbers.append(packet.pn)
             collect(packet, &run, streams, tokens)
             if packet.in_flight:
                 self.bytes_in_flight -= packet.size
@@ -378,7 +379,7 @@ cdef class SentPackets:
             Py_XDECREF(packet.tokens)
         self._rewind()
         flush(&run, streams)
-        return Lost(count, size, largest_time, first_time, streams, tokens, longest)
+        return Lost(count, size, largest_time, first_time, streams, tokens, longest, numbers)
 
     def oldest(self, Py_ssize_t count):
         """Return ``(tokens, stream)`` of up to ``count`` of the oldest ack-eliciting packets, for a probe.

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Generic, TypeVar, Unpack, cast
+from typing import Any, Final, Generic, Protocol, TypeVar, Unpack, cast
 
 from specter._version import __version__
-from specter.client.base_response import BaseResponse
 from specter.client.decoding import DecodeTypes, make_limits
 from specter.client.headers import Headers, HeaderTypes
 from specter.client.options import BuildOptions, RequestOptions
-from specter.client.pool import Pool
 from specter.client.request import Request
 from specter.client.security import CertTypes, Path, Security, VerifyTypes
-from specter.client.sending import exchange
 from specter.client.timeouts import DEFAULT_TIMEOUTS, Timeouts, TimeoutTypes
 from specter.client.url import URL, ParamTypes, with_params
 from specter.h3.config import H3Config
 from specter.net import clock
-from specter.net.connection import BaseConnection
 from specter.net.dialing import Dialer
-from specter.net.driver import Driver
 from specter.net.resolver import Resolver
 from specter.quic.config import QuicConfig
 
-__all__ = ["CLIENT", "BaseClient", "Default", "split_timeout"]
+__all__ = ["CLIENT", "BaseClient", "Default"]
 
 USER_AGENT: Final = f"specter/{__version__}"
 
@@ -42,15 +38,18 @@ CLIENT: Final = Default()
 """Stands for "what the client says" where None has a meaning."""
 
 
-C = TypeVar("C", bound=BaseConnection)
-R = TypeVar("R", bound=BaseResponse)
+class BasePool(Protocol):
+    """Where the connections are."""
+
+    @property
+    def closed(self) -> bool: ...
 
 
-class BaseClient(Generic[C, R]):
-    """What a client sends with every request, and requests made with it.
+P = TypeVar("P", bound=BasePool)
 
-    ``C`` is its kind of connections, ``R`` its kind of responses.
-    """
+
+class BaseClient(Generic[P]):
+    """What a client sends with every request, and requests made with it."""
 
     def __init__(
         self,
@@ -68,6 +67,7 @@ class BaseClient(Generic[C, R]):
         local_address: str | None = None,
         spin: float = 0,
         keylog: Path | None = None,
+        qlog: Path | None = None,
         quic: QuicConfig | None = None,
         h3: H3Config | None = None,
     ) -> None:
@@ -86,7 +86,9 @@ class BaseClient(Generic[C, R]):
         * ``spin``: microseconds that a thread waiting in the blocking client looks for datagrams before it sleeps.
           Saves the time that waking a thread up takes (5 to 50 us a wait, most on idle or virtual machines) and costs
           as much processor time as it waits: a whole core while a response is awaited. 0, the default, sleeps at once
-        * ``quic``, ``h3``: configurations in full; ``keep_alive`` and ``congestion`` still count
+        * ``qlog``: a directory that gets an event log of each connection, a ``.sqlog`` file as qvis reads them; without
+          it the environment variable ``QLOGDIR`` counts. URLs and header fields are in them, credentials are not
+        * ``quic``, ``h3``: configurations in full; ``keep_alive``, ``congestion`` and ``qlog`` still count
         """
         self.timeout = Timeouts.of(timeout)
         self.headers = Headers({"accept": "*/*", "user-agent": USER_AGENT})
@@ -96,15 +98,16 @@ class BaseClient(Generic[C, R]):
         self._decode = make_limits(decode)
         dialer = Dialer(
             tls=Security(verify, cert, keylog).config,
-            quic=_configured(quic or QuicConfig(), keep_alive, congestion),
+            quic=_configured(quic or QuicConfig(), keep_alive, congestion, qlog),
             h3=h3 or H3Config(),
             resolver=Resolver(resolve),
             local_address=local_address,
+            spin=_spin(spin),
         )
-        self._pool = Pool(dialer, self._driver(keep_alive, _spin(spin)))
+        self._pool = self._make_pool(dialer, keep_alive)
 
-    def _driver(self, keep_alive: float | None, spin: int) -> Driver[C]:
-        """Return what its connections wait with."""
+    def _make_pool(self, dialer: Dialer, keep_alive: float | None) -> P:
+        """Return the pool of this kind of client."""
         raise NotImplementedError
 
     @property
@@ -128,18 +131,13 @@ class BaseClient(Generic[C, R]):
         joined = f"{base.path.rstrip('/')}/{path.lstrip('/')}" if path else base.path
         return f"https://{base.authority}{joined}{question}{query}"
 
-    async def _send(self, request: Request, respond: type[R], timeout: TimeoutTypes | Default, *, stream: bool) -> R:
-        limits = self.timeout if isinstance(timeout, Default) else Timeouts.of(timeout)
-        response = await exchange(self._pool, request, limits, respond)
-        if not stream:
-            await response._read()
-        return response
+    def _parted(self, options: RequestOptions) -> tuple[BuildOptions, Timeouts]:
+        """Tell what a request is built of from how long it may take."""
+        limits: TimeoutTypes | Default = options.pop("timeout", CLIENT)
+        return cast(BuildOptions, options), self._limits(limits)
 
-
-def split_timeout(options: RequestOptions) -> tuple[BuildOptions, TimeoutTypes | Default]:
-    """Tell what a request is built of from how long it may take."""
-    timeout: TimeoutTypes | Default = options.pop("timeout", CLIENT)
-    return cast(BuildOptions, options), timeout
+    def _limits(self, timeout: TimeoutTypes | Default) -> Timeouts:
+        return self.timeout if isinstance(timeout, Default) else Timeouts.of(timeout)
 
 
 def _spin(microseconds: float) -> int:
@@ -148,7 +146,7 @@ def _spin(microseconds: float) -> int:
     return int(microseconds * 1000)
 
 
-def _configured(config: QuicConfig, keep_alive: float | None, congestion: str | None) -> QuicConfig:
+def _configured(config: QuicConfig, keep_alive: float | None, congestion: str | None, qlog: Path | None) -> QuicConfig:
     from dataclasses import replace
 
     changes: dict[str, Any] = {}
@@ -158,4 +156,9 @@ def _configured(config: QuicConfig, keep_alive: float | None, congestion: str | 
         changes["keep_alive"] = int(keep_alive * clock.SECOND)
     if congestion is not None:
         changes["congestion"] = congestion
+    directory = qlog or os.environ.get("QLOGDIR")
+    if directory:
+        from specter.net.qlog import QlogDirectory
+
+        changes["qlog"] = QlogDirectory(directory)
     return replace(config, **changes) if changes else config

@@ -48,6 +48,7 @@ class ConnectionOptions(TypedDict, total=False):
     local_address: str | None
     spin: float
     keylog: Path | None
+    qlog: Path | None
     quic: QuicConfig | None
     h3: H3Config | None
 

@@ -7,17 +7,17 @@ import logging
 import os
 import threading
 import weakref
-from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, NamedTuple
 
 from specter.client.url import Origin
 from specter.errors import Error, NetworkError, Timeout
 from specter.net import clock
+from specter.net.blocking import BlockingConnection
 from specter.net.budget import Budget, Wait
-from specter.net.connection import BaseConnection
 from specter.net.dialing import Dialer, dial
-from specter.net.driver import Driver, Event
 from specter.net.failures import again
+from specter.net.keepalive import KeepAlive
+from specter.net.waker import Waker
 
 __all__ = ["Lease", "Pool"]
 
@@ -27,25 +27,21 @@ MAX_CONNECTIONS: Final = 100
 logger = logging.getLogger("specter")
 
 
-C = TypeVar("C", bound=BaseConnection)
-
-
-@dataclass(frozen=True, slots=True)
-class Lease(Generic[C]):
+class Lease(NamedTuple):
     """A connection to use, and whether somebody used it before."""
 
-    connection: C
+    connection: BlockingConnection
     reused: bool
 
 
 class _Dial:
-    """A connection in the making: one caller dials, others that want the same origin wait here."""
+    """A connection in the making: one thread dials, others that want the same origin wait here."""
 
     __slots__ = ("_done", "error")
 
-    def __init__(self, done: Event) -> None:
+    def __init__(self) -> None:
         self.error: Error | None = None
-        self._done = done
+        self._done = threading.Event()
 
     def finish(self, error: BaseException | None) -> None:
         """Let the others go on. A failure of the network is theirs too; the dialler's own haste is not."""
@@ -53,65 +49,63 @@ class _Dial:
             self.error = error
         self._done.set()
 
-    async def wait(self, origin: Origin, budget: Budget) -> None:
-        if not await self._done.wait(budget.deadline(Wait.CONNECT, clock.now())):
-            raise budget.expired(Wait.CONNECT, f"somebody else is connecting to {origin}")
+    def wait(self, origin: Origin, budget: Budget) -> None:
+        deadline = budget.deadline(Wait.CONNECT, clock.now())
+        if not self._done.wait(clock.remaining(deadline, clock.now())):
+            raise budget.expired(Wait.CONNECT, f"another thread is connecting to {origin}")
         if self.error is not None:
             raise again(self.error)
 
 
-class Pool(Generic[C]):
-    """Connections by origin, for any number of callers, who wait as ``driver`` does.
+class Pool:
+    """Connections by origin, for any number of threads.
 
-    Connecting to one origin holds up nobody who wants another. Two callers that want the same new origin share
-    one dial.
+    Connecting to one origin holds up nobody who wants another. Two threads that want the same new origin share
+    one dial. ``keep_alive`` (seconds) starts a thread that lets the connections live while unused.
     """
 
-    def __init__(self, dialer: Dialer, driver: Driver[C]) -> None:
+    def __init__(self, dialer: Dialer, *, keep_alive: float | None = None) -> None:
         self._dialer = dialer
-        self._driver = driver
         self._lock = threading.Lock()
-        self._connections: dict[Origin, C] = {}
+        self._connections: dict[Origin, BlockingConnection] = {}
         self._dials: dict[Origin, _Dial] = {}
         self._closed = False
+        self._waker = Waker()
+        self._interval = keep_alive
+        self._keep_alive = KeepAlive(keep_alive) if keep_alive else None
         _pools.add(self)
 
     @property
     def closed(self) -> bool:
         return self._closed
 
-    def find(self, origin: Origin) -> Lease[C] | None:
-        """Return a connection to ``origin`` that looks alive, if there is one."""
-        connection = self._connections.get(origin)
-        if connection is None:
-            return None
-        if connection.usable():
-            return Lease(connection, True)
-        self.discard(origin, connection)
-        return None
-
-    async def acquire(self, origin: Origin, budget: Budget) -> Lease[C]:
-        """Return a connection to ``origin`` that looks alive, a new one where there is none.
+    def acquire(self, origin: Origin, budget: Budget) -> Lease:
+        """Return a connection to ``origin`` that looks alive.
 
         Raises:
             ConnectError: and its kinds; no connection could be made.
             NetworkError: the client is closed.
         """
-        mine = _Dial(self._driver.event())
+        connection = self._connections.get(origin)
+        if connection is not None and connection.usable():
+            return Lease(connection, True)
+        if connection is not None:
+            self.discard(origin, connection)
+        mine = _Dial()
         while True:
             try:
                 found = self._find_or_claim(origin, mine)
-                if found is mine:
-                    return Lease(await self._dial(origin, budget, mine), False)
-                if not isinstance(found, _Dial):
+                if isinstance(found, BlockingConnection):
                     return Lease(found, True)
+                if found is mine:
+                    return Lease(self._dial(origin, budget, mine), False)
             except BaseException as error:
                 self._release(origin, mine, error)
                 raise
-            await found.wait(origin, budget)
+            found.wait(origin, budget)
 
-    def _find_or_claim(self, origin: Origin, mine: _Dial) -> C | _Dial:
-        """Return a connection, somebody's dial to wait for, or ``mine`` if this caller is to dial."""
+    def _find_or_claim(self, origin: Origin, mine: _Dial) -> BlockingConnection | _Dial:
+        """Return a connection, somebody's dial to wait for, or ``mine`` if this thread is to dial."""
         with self._lock:
             self._require_open()
             connection = self._connections.get(origin)
@@ -119,9 +113,9 @@ class Pool(Generic[C]):
                 return connection
             return self._dials.setdefault(origin, mine)
 
-    async def _dial(self, origin: Origin, budget: Budget, mine: _Dial) -> C:
+    def _dial(self, origin: Origin, budget: Budget, mine: _Dial) -> BlockingConnection:
         logger.debug("connecting to %s", origin)
-        connection = await dial(self._dialer, self._driver, origin.host, origin.port, budget, self._require_open)
+        connection = dial(self._dialer, origin.host, origin.port, budget, self._require_open, self._waker)
         with self._lock:
             before = self._connections.get(origin)
             if not self._closed:
@@ -133,7 +127,8 @@ class Pool(Generic[C]):
             before.retire()
         self._release(origin, mine, None)
         logger.debug("connected to %s at %s", origin, connection.info.remote_address)
-        self._driver.keep_alive(connection)
+        if self._keep_alive is not None:
+            self._keep_alive.add(connection)
         self._trim()
         return connection
 
@@ -147,7 +142,7 @@ class Pool(Generic[C]):
         if self._closed:
             raise NetworkError("the client is closed")
 
-    def discard(self, origin: Origin, connection: C) -> None:
+    def discard(self, origin: Origin, connection: BlockingConnection) -> None:
         """Give no more requests to ``connection``; those that run on it go on."""
         with self._lock:
             if self._connections.get(origin) is connection:
@@ -165,12 +160,14 @@ class Pool(Generic[C]):
             self.discard(origin, connection)
 
     def close(self) -> None:
-        """Close every connection; who uses or makes one gets a ``NetworkError``."""
+        """Close every connection; threads that use or make one get a ``NetworkError``."""
         with self._lock:
             self._closed = True
             connections = list(self._connections.values())
             self._connections.clear()
-        self._driver.wake()
+        if self._keep_alive is not None:
+            self._keep_alive.stop()
+        self._waker.wake()
         for connection in connections:
             connection.close()
 
@@ -179,12 +176,13 @@ class Pool(Generic[C]):
         connections = list(self._connections.values())
         self._lock = threading.Lock()
         self._connections, self._dials = {}, {}
-        self._driver.forget()
+        self._waker = Waker()
+        self._keep_alive = KeepAlive(self._interval) if self._interval else None
         for connection in connections:
             connection.disown()
 
 
-_pools: weakref.WeakSet[Pool[Any]] = weakref.WeakSet()
+_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
 
 def _after_fork() -> None:

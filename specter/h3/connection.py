@@ -248,6 +248,11 @@ class H3Connection:
             return
         self._sent_goaway = 0 if self._session.is_client else self._next_stream
         frame = encode_frame(FrameType.GOAWAY, _wire.encode_varint(self._sent_goaway))
+        trace = self._session.trace
+        if trace is not None:
+            from specter.h3 import qlog
+
+            qlog.goaway_created(trace, self._session.control_stream.stream_id, self._sent_goaway)
         try:
             self._session.control_stream.push(frame)
         except H3Fault as fault:

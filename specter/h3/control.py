@@ -37,6 +37,8 @@ class ControlStream:
     ) -> None:
         self._reader = FrameReader(quic, stream_id)
         self._is_client = quic.is_client
+        self._stream_id = stream_id
+        self._trace = quic.trace
         self._on_settings = on_settings
         self._on_goaway = on_goaway
         self._on_priority = on_priority
@@ -50,6 +52,10 @@ class ControlStream:
         self._reader.dry = False
         while (frame := self._reader.next(self._admit)) is not None:
             self._handle(*frame)
+            if self._trace is not None:
+                from specter.h3 import qlog
+
+                qlog.control_frame_parsed(self._trace, self._stream_id, *frame)
 
     def _admit(self, kind: int, length: int) -> bool:
         if not self._begun:

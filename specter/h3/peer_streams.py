@@ -84,6 +84,10 @@ class PeerStreams:
         self._adopt(stream_id, _wire.decode_varint(head, 0, len(head))[0])
 
     def _adopt(self, stream_id: int, kind: int) -> None:
+        if self._session.trace is not None:
+            from specter.h3 import qlog
+
+            qlog.opened(self._session.trace, stream_id, kind, owner="remote")
         if kind == PUSH:
             raise self._pushed()
         if kind not in _NAMES:

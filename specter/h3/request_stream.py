@@ -38,9 +38,18 @@ class RequestStream:
 
     def __init__(self, session: Session, stream_id: int, method: bytes = b"") -> None:
         self.stream_id = stream_id
-        self.receiving = Receiving(session, stream_id, method)
-        self.sending = Sending(session, stream_id)
+        if session.trace is None:
+            self.receiving = Receiving(session, stream_id, method)
+            self.sending = Sending(session, stream_id)
+        else:
+            self._trace(session, method)
         self._session = session
+
+    def _trace(self, session: Session, method: bytes) -> None:
+        from specter.h3.qlog import TracedReceiving, TracedSending
+
+        self.receiving = TracedReceiving(session, self.stream_id, method)
+        self.sending = TracedSending(session, self.stream_id)
 
     @property
     def finished(self) -> bool:

@@ -45,14 +45,17 @@ class Session:
         "last_head",
         "last_lines",
         "last_request",
+        "local_settings",
         "peer_settings",
         "quic",
+        "trace",
     )
 
     def __init__(self, quic: Transport, config: H3Config, entropy: Entropy) -> None:
         self.quic = quic
         self.config = config
         self.is_client = quic.is_client
+        self.trace = quic.trace
         self.events: deque[H3Event] = deque()
         self.inbox: deque[Event] = deque()
         """QUIC's events that were looked at ahead of their turn."""
@@ -73,7 +76,8 @@ class Session:
         self._greet(entropy)
 
     def _greet(self, entropy: Entropy) -> None:
-        greeting = encode_frame(FrameType.SETTINGS, encode_settings(local_settings(self.config, entropy)))
+        self.local_settings = local_settings(self.config, entropy)
+        greeting = encode_frame(FrameType.SETTINGS, encode_settings(self.local_settings))
         if self.config.grease:
             greeting += encode_frame(grease_value(entropy), entropy.token(entropy.token(1)[0] & 7))
         self.control_stream.push(_wire.encode_varint(CONTROL) + greeting)
@@ -92,7 +96,18 @@ class Session:
             if not self.quic.can_open(unidirectional=True):
                 return False
             writer.open(self.quic.open_stream(unidirectional=True))
+            if self.trace is not None:
+                self._tell_opened(writer)
         return True
+
+    def _tell_opened(self, writer: StreamWriter) -> None:
+        from specter.h3 import qlog
+
+        kinds = dict(zip(self.critical_streams, (CONTROL, QPACK_ENCODER, QPACK_DECODER), strict=True))
+        if self.trace is not None:
+            qlog.opened(self.trace, writer.stream_id, kinds[writer], owner="local")
+            if writer is self.control_stream:
+                qlog.settings_created(self.trace, writer.stream_id, self.local_settings)
 
     def ended_cleanly(self, stream_id: int) -> bool:
         """Tell whether a stream that gives no more bytes ended with FIN.

@@ -8,6 +8,7 @@ from specter.quic.events import Event
 
 if TYPE_CHECKING:
     from specter._backend import batch as batches
+    from specter.quic.qlog import Trace
 
 __all__ = ["Transport"]
 
@@ -20,6 +21,9 @@ class Transport(Protocol):
 
     @property
     def closed(self) -> bool: ...
+
+    @property
+    def trace(self) -> Trace | None: ...
 
     def receive(self, batch: batches.ReceiveBatch, now: int) -> None: ...
 

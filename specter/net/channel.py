@@ -68,3 +68,5 @@ class Channel:
         """Give the socket back. The engine is not told."""
         self.closed = True
         self.udp.close()
+        if self.quic.trace is not None:
+            self.quic.trace.finish()

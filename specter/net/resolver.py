@@ -12,7 +12,6 @@ from specter._backend import udp
 from specter.errors import ConnectError
 from specter.net import clock
 from specter.net.budget import Budget, Wait
-from specter.net.driver import Event
 
 __all__ = ["Overrides", "Resolver", "interleave", "literal"]
 
@@ -22,7 +21,7 @@ Overrides: TypeAlias = Mapping[str, str | Sequence[str]]
 """``"host"`` or ``"host:port"`` to one or several IP addresses."""
 
 TICK: Final = clock.SECOND // 4
-"""How often (ns) who waits for a lookup looks whether it is still wanted."""
+"""How often (ns) a thread that waits for a lookup looks whether it still wants to."""
 
 
 def literal(host: str, port: int) -> Address | None:
@@ -73,18 +72,10 @@ class Resolver:
         self._overrides = {_normal(name): _listed(value) for name, value in (overrides or {}).items()}
         self._lookup = lookup
 
-    async def resolve(
-        self,
-        host: str,
-        port: int,
-        budget: Budget,
-        event: Callable[[], Event],
-        *,
-        stop: Callable[[], None] = lambda: None,
+    def resolve(
+        self, host: str, port: int, budget: Budget, *, stop: Callable[[], None] = lambda: None
     ) -> list[Address]:
-        """Return the addresses of ``host`` in the order to try them.
-
-        ``event`` makes what the lookup is waited for with; ``stop`` raises when nobody wants the answer any more.
+        """Return the addresses of ``host`` in the order to try them; ``stop`` raises when nobody wants them any more.
 
         Raises:
             ConnectError: the name has no address.
@@ -96,12 +87,12 @@ class Resolver:
         address = literal(host, port)
         if address is not None:
             return [address]
-        return interleave(await self._ask(_Query(self._lookup, host, port, event()), budget, stop))
+        return interleave(self._ask(host, port, budget, stop))
 
-    async def _ask(self, query: _Query, budget: Budget, stop: Callable[[], None]) -> Sequence[Address]:
-        host = query.host
+    def _ask(self, host: str, port: int, budget: Budget, stop: Callable[[], None]) -> Sequence[Address]:
+        query = _Query(self._lookup, host, port)
         deadline = budget.deadline(Wait.CONNECT, clock.now())
-        while not await query.done.wait(min(deadline, clock.now() + TICK)):
+        while not query.wait(min(deadline - clock.now(), TICK)):
             stop()
             if clock.now() >= deadline:
                 raise budget.expired(Wait.CONNECT, f"looking up {host}")
@@ -113,13 +104,12 @@ class Resolver:
 
 
 class _Query:
-    """One lookup in a thread of its own; ``done`` happens at its end."""
+    """One lookup in a thread of its own."""
 
-    def __init__(self, lookup: Lookup, host: str, port: int, done: Event) -> None:
-        self.host = host
-        self.done = done
+    def __init__(self, lookup: Lookup, host: str, port: int) -> None:
         self.addresses: Sequence[Address] = ()
         self.error: OSError | None = None
+        self._done = threading.Event()
         self._task = (lookup, host, port)
         threading.Thread(target=self._run, name=f"specter-resolve-{host}", daemon=True).start()
 
@@ -132,7 +122,10 @@ class _Query:
         except UnicodeError as error:
             self.error = OSError(str(error))
         finally:
-            self.done.set()
+            self._done.set()
+
+    def wait(self, nanoseconds: int) -> bool:
+        return self._done.wait(max(nanoseconds, 0) / clock.SECOND)
 
 
 def _normal(name: str) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from specter.quic.qlog import Open
 
 from specter.quic.packet import QUIC_V1, QUIC_V2, SUPPORTED_VERSIONS
 
@@ -61,6 +64,8 @@ class QuicConfig:
     skip_packet_numbers: bool = True
     """Leave out a packet number now and then, to catch acknowledgments of what was never sent."""
     grease_quic_bit: bool = False
+    qlog: Open | None = None
+    """Opens the event log of a new connection, see :mod:`specter.quic.qlog`; None keeps none."""
 
     def __post_init__(self) -> None:
         if not MINIMUM_DATAGRAM <= self.datagram_size <= 1452:

@@ -6,7 +6,7 @@ inputs, same entropy and same ``now`` give the same datagrams. ``now`` is intege
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from specter._backend import batch as batches
 from specter._backend import datapath, reassembly
@@ -32,7 +32,12 @@ from specter.tls.config import ClientTlsConfig, ServerTlsConfig
 from specter.tls.engine import Handshake as TlsHandshake
 from specter.tls.server import ServerHandshake
 
+if TYPE_CHECKING:
+    from specter.quic.qlog import Trace
+
 CID_LENGTH: Final = 8
+
+Endpoints: TypeAlias = tuple[batches.Address, batches.Address]
 
 
 class Connection:
@@ -62,11 +67,13 @@ class Connection:
         *,
         token: bytes = b"",
         address: batches.Address = None,
+        endpoints: Endpoints = (None, None),
     ) -> Connection:
         """Start a connection to a server; the first ``send`` gives its ClientHello.
 
         ``token`` is one from an earlier ``TokenReceived`` of the same server and QUIC version; above ``MAX_TOKEN``
         bytes it is not used.
+        ``endpoints`` are the socket's own address and the server's, for the event log alone.
         """
         first_cid = entropy.token(CID_LENGTH)
         original = entropy.token(CID_LENGTH)
@@ -74,7 +81,7 @@ class Connection:
         core = _make_core(config, entropy, now, first_cid, original, is_client=True, address=address, version=version)
         core.token = token if len(token) <= MAX_TOKEN else b""
         handshake = Handshake(core, lambda params: ClientHandshake(tls, entropy, params), original_dcid=original)
-        return cls(core, handshake)
+        return cls._assemble(core, handshake, original, endpoints)
 
     @classmethod
     def server(
@@ -120,7 +127,16 @@ class Connection:
             original_dcid=original_dcid,
             retry_scid=retry_scid,
         )
-        return cls(core, handshake)
+        return cls._assemble(core, handshake, original_dcid, (None, address))
+
+    @classmethod
+    def _assemble(cls, core: Core, handshake: Handshake, original_dcid: bytes, endpoints: Endpoints) -> Connection:
+        """Put the parts together, with an event log where the configuration opens one."""
+        if core.config.qlog is None:
+            return cls(core, handshake)
+        from specter.quic.traced import TracedConnection
+
+        return TracedConnection(core, handshake, core.config.qlog(original_dcid, core.is_client, core.now), endpoints)
 
     # -- the five calls -----------------------------------------------------------------------------------
 
@@ -319,6 +335,11 @@ class Connection:
         if not 0 < len(token) <= MAX_TOKEN:
             raise ValueError(f"a token has 1 to {MAX_TOKEN} bytes, not {len(token)}")
         self._core.queue(NewToken(token))
+
+    @property
+    def trace(self) -> Trace | None:
+        """The event log, for the layer above to write to as well; None without ``QuicConfig.qlog``."""
+        return self._core.trace
 
     @property
     def credit_due(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from specter._backend import batch, datapath, frames, sendbuffer
 from specter._entropy import Entropy
@@ -18,11 +19,15 @@ from specter.quic.close import CLOSE_REASON_LIMIT, Closer, IdleTimer
 from specter.quic.config import QuicConfig
 from specter.quic.events import CloseKind, ConnectionClosed, Event
 from specter.quic.flow import ReceiveWindow
+from specter.quic.packet import PacketType
 from specter.quic.parameters import TransportParameters
 from specter.quic.path import AmplificationLimit, PathValidator
 from specter.quic.recovery import Recovery
 from specter.quic.space import Space, SpaceId
 from specter.quic.streams import Stream, StreamTable
+
+if TYPE_CHECKING:
+    from specter.quic.qlog import Trace
 
 
 @dataclass(slots=True)
@@ -85,6 +90,8 @@ class Core:
         self.terminated = False
         self.handshake_packets = 0
         """Initial and Handshake packets that opened and were no duplicates."""
+        self.trace: Trace | None = None
+        """Hears what happens, packet by packet, where that is asked for (``QuicConfig.qlog``)."""
 
     def _open_spaces(self, config: QuicConfig, is_client: bool) -> None:
         initial, handshake, app = (Space(space_id, config) for space_id in SpaceId)
@@ -134,6 +141,12 @@ class Core:
     def queue(self, frame: Frame) -> None:
         """Send a frame in the next 1-RTT packet and again should it be lost."""
         self.packer.control.append((frames.encode(frame), frame))
+
+    def drop(self, trigger: str, size: int, kind: PacketType | None = None) -> None:
+        """Count a packet of ``size`` bytes that is not looked at any further; ``trigger`` is qlog's word for why."""
+        self.stats.packets_dropped += 1
+        if self.trace is not None:
+            self.trace.dropped(trigger, size, kind)
 
     def discard(self, space_id: SpaceId) -> None:
         """Drop the keys of a space, and what was in flight in it (RFC 9001, section 4.9)."""
@@ -188,6 +201,8 @@ class Core:
         self._end(event)
 
     def _end(self, event: ConnectionClosed) -> None:
+        if self.trace is not None and not self.terminated:
+            self.trace.closed(event)
         self.emit(event)
         self.terminated = True
         self.receiver.keys = None

@@ -88,6 +88,8 @@ class Delivery:
 
     def lost(self, space: Space, lost: sent.Lost) -> None:
         self._core.stats.packets_lost += lost.count
+        if self._core.trace is not None:
+            self._core.trace.lost(space, lost.numbers)
         for stream_id, start, end, fin in lost.streams:
             self._range_lost(space, stream_id, start, end, fin)
         self._repeat(space, lost.tokens)

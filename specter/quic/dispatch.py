@@ -46,6 +46,7 @@ from specter.quic.events import (
     StopSending as StopSendingEvent,
 )
 from specter.quic.handshake import Handshake
+from specter.quic.packet import PacketType
 from specter.quic.space import Space, SpaceId
 from specter.quic.streams import Stream
 
@@ -123,7 +124,7 @@ class Dispatcher:
             self.tell_readable()
             core.drain(ConnectionClosed(CloseKind.RESET, 0, "the peer no longer knows this connection"))
             return
-        core.stats.packets_dropped += 1
+        core.drop("payload_decrypt_error", end - start, PacketType.ONE_RTT)
         reader = core.app.opener
         if reader is not None and reader.failed >= reader.integrity_limit:
             reason = f"{reader.failed} forged packets"

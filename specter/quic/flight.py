@@ -162,6 +162,8 @@ class Flight:
         number_offset = payload - draft.number_length
         patch_length(slab, number_offset - 2, end + protection.TAG_SIZE - number_offset)
         number = space.sent.next_pn
+        if core.trace is not None:
+            core.trace.long_sent(core.batch.view[pos:end], number, len(draft.header), end - pos)
         end = sealer.seal(core.batch.view, pos, number_offset, draft.number_length, end, number)
         in_flight = draft.eliciting or draft.padded
         space.sent.record(number, now, end - pos, draft.eliciting, in_flight, tuple(draft.tokens), draft.stream)

@@ -57,7 +57,7 @@ class Inbound:
                 if self._address_is_ours(batch, index):
                     self._datagram(batch, index, start, end, now)
                 else:
-                    core.stats.packets_dropped += 1
+                    core.drop("unexpected_packet", end - start)
                 index += 1
                 self._replay_deferred(now)
 
@@ -79,10 +79,10 @@ class Inbound:
             if first_dcid is None:
                 first_dcid = header.dcid
             elif header.dcid != first_dcid:
-                core.stats.packets_dropped += 1
+                core.drop("unknown_connection_id", header.end - header.start, header.type)
                 continue
             if header.type is PacketType.INITIAL and not core.is_client and end - start < MINIMUM_DATAGRAM:
-                core.stats.packets_dropped += 1
+                core.drop("invalid_initial", header.end - header.start, header.type)
                 continue
             self._packet(batch, index, header, now)
             if not core.closer.open:
@@ -94,35 +94,46 @@ class Inbound:
             self._dispatcher.tell_readable()
             core.drain(ConnectionClosed(CloseKind.RESET, 0, "the peer no longer knows this connection"))
         else:
-            core.stats.packets_dropped += 1
+            core.drop("header_parse_error", end - start)
 
     def _packet(self, batch: batches.ReceiveBatch, index: int, header: Header, now: int) -> None:
-        core = self._core
-        taken = False
-        if header.type is PacketType.ONE_RTT:
-            taken = self._one_rtt(batch, index, header, now)
-        elif header.type is PacketType.VERSION_NEGOTIATION:
-            taken = self._version_negotiation(batch.slab, header)
-        elif header.type is PacketType.RETRY:
-            taken = header.dcid == core.first_cid and self._handshake.on_retry(
-                bytes(batch.slab[header.start : header.end])
-            )
-        elif header.type in _SPACES:
-            taken = self._long(batch, index, header, now)
-        if not taken:
-            core.stats.packets_dropped += 1
+        fault = self._open(batch, index, header, now)
+        if fault:
+            self._core.drop(fault, header.end - header.start, header.type)
 
-    def _version_negotiation(self, slab: bytearray, header: Header) -> bool:
+    def _open(self, batch: batches.ReceiveBatch, index: int, header: Header, now: int) -> str:
+        """Process a packet; return why it is not for us (qlog's word), an empty string when it is."""
+        if header.type is PacketType.ONE_RTT:
+            return self._one_rtt(batch, index, header, now)
+        if header.type is PacketType.VERSION_NEGOTIATION:
+            return self._version_negotiation(batch.slab, header)
+        if header.type is PacketType.RETRY:
+            return self._retry(batch.slab, header)
+        return self._long(batch, index, header, now) if header.type in _SPACES else "unexpected_packet"
+
+    def _retry(self, slab: bytearray, header: Header) -> str:
+        core = self._core
+        if header.dcid != core.first_cid or not self._handshake.on_retry(bytes(slab[header.start : header.end])):
+            return "unexpected_packet"
+        if core.trace is not None:
+            core.trace.signal_received(header)
+        return ""
+
+    def _version_negotiation(self, slab: bytearray, header: Header) -> str:
         try:
             versions = packet.parse_version_negotiation(slab, header.start, header.end)
         except PacketError:
-            return False
-        return self._handshake.on_version_negotiation(header, versions)
+            return "header_parse_error"
+        if not self._handshake.on_version_negotiation(header, versions):
+            return "unexpected_packet"
+        if self._core.trace is not None:
+            self._core.trace.signal_received(header, versions)
+        return ""
 
-    def _one_rtt(self, batch: batches.ReceiveBatch, index: int, header: Header, now: int) -> bool:
+    def _one_rtt(self, batch: batches.ReceiveBatch, index: int, header: Header, now: int) -> str:
         if header.dcid not in self._core.local_cids.active:
             self._dispatcher.on_undecryptable(batch, index, now)
-            return True
+            return ""
         if self._receiver.keys is None:
             return self._defer(batch, index, header)
         self._receiver.last_cid = header.dcid
@@ -130,24 +141,28 @@ class Inbound:
             self._receiver.packet(batch, header.start, header.end, batch.ecn(index), now)
         except protection.DecryptError:
             self._dispatcher.on_undecryptable(batch, index, now)
-        return True
+        return ""
 
     # -- Initial and Handshake ----------------------------------------------------------------------
 
-    def _long(self, batch: batches.ReceiveBatch, index: int, header: Header, now: int) -> bool:
+    def _long(self, batch: batches.ReceiveBatch, index: int, header: Header, now: int) -> str:
         core = self._core
         space = core.spaces[_SPACES[header.type]]
-        if space.discarded or not self._ids_match(header):
-            return False
+        if space.discarded:
+            return "key_unavailable"
+        if not self._ids_match(header):
+            return "unexpected_source_connection_id"
         opener = self._opener(header, space)
         if opener is None:
-            return self._may_open_later(header) and self._defer(batch, index, header)
+            return self._defer(batch, index, header) if self._may_open_later(header) else "unexpected_version"
         try:
             number, start, end, first = opener.open(
                 batch.view, header.start, header.pn_offset, header.end, space.acks.largest
             )
         except protection.DecryptError:
-            return False
+            return "payload_decrypt_error"
+        if core.trace is not None:
+            core.trace.long_received(header, first, number, batch.view, start, end)
         if first & LONG_RESERVED_BITS:
             raise TransportError(TransportErrorCode.PROTOCOL_VIOLATION, "reserved header bits are set")
         self._handshake.processed_packet = True
@@ -158,7 +173,7 @@ class Inbound:
             eliciting = self._digest(space, batch.view, start, end, now)
             if not space.discarded:
                 space.acks.record(number, now, eliciting, batch.ecn(index))
-        return True
+        return ""
 
     def _opener(self, header: Header, space: Space) -> protection.PacketProtection | None:
         if header.type is PacketType.INITIAL:
@@ -215,12 +230,14 @@ class Inbound:
 
     # -- packets ahead of their keys ------------------------------------------------------------------
 
-    def _defer(self, batch: batches.ReceiveBatch, index: int, header: Header) -> bool:
-        """Keep a packet until its keys are there; return whether there was room."""
+    def _defer(self, batch: batches.ReceiveBatch, index: int, header: Header) -> str:
+        """Keep a packet until its keys are there, if there is room."""
         if len(self._deferred) >= DEFERRED_LIMIT or header.end - header.start > packet.MAX_LENGTH_FIELD:
-            return False
+            return "dos_prevention"
         self._deferred.append((bytes(batch.slab[header.start : header.end]), batch.ecn(index)))
-        return True
+        if self._core.trace is not None:
+            self._core.trace.buffered(header)
+        return ""
 
     def _replay_deferred(self, now: int) -> None:
         """Process deferred packets whose keys came; these may bring the keys of others."""

@@ -60,6 +60,7 @@ class FakeQuic:
 
     def __init__(self, is_client: bool = True, *, uni: int = 100, bidi: int = 1 << 40) -> None:
         self.is_client = is_client
+        self.trace = None
         self.streams: dict[int, FakeStream] = {}
         self.events: deque[Event] = deque()
         self.limits = {True: uni, False: bidi}

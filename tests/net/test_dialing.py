@@ -13,8 +13,7 @@ from specter.client.url import Origin
 from specter.errors import NetworkError
 from specter.net.budget import Budget
 from specter.net.dialing import Dialer, TokenCache, dial
-from specter.net.inline import run_inline
-from specter.net.threads import ThreadDriver
+from specter.net.waker import Waker
 from specter.testing.server import Server
 
 
@@ -60,10 +59,10 @@ def test_a_dial_that_nobody_wants_any_more() -> None:
             warnings.simplefilter("ignore")
             dialer = Dialer(tls=Security(False).config)
         unwanted.set()
-        driver = ThreadDriver()
-        driver.wake()
+        waker = Waker()
+        waker.wake()
         with pytest.raises((NetworkError, specter.ConnectError)):
-            run_inline(dial(dialer, driver, server.host, server.port, Budget.of(connect=5), stop))
+            dial(dialer, server.host, server.port, Budget.of(connect=5), stop, waker)
 
 
 def test_a_client_that_is_closed_while_it_connects(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,8 +70,8 @@ def test_a_client_that_is_closed_while_it_connects(monkeypatch: pytest.MonkeyPat
         client = specter.Client(verify=server.ca_file)
         made: list[Any] = []
 
-        async def dial_and_close(*arguments: Any) -> Any:
-            made.append(await dial(*arguments))
+        def dial_and_close(*arguments: Any) -> Any:
+            made.append(dial(*arguments))
             client.close()
             return made[0]
 

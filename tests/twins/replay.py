@@ -21,6 +21,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from specter.h3.events import BodyReadable, H3Event, MessageComplete, ResponseRe
 from specter.quic.config import QuicConfig
 from specter.quic.connection import Connection
 from specter.quic.events import ConnectionClosed, HandshakeCompleted
+from specter.quic.qlog import Open
 from specter.testing.content import content
 from specter.tls.config import ClientTlsConfig
 from specter.tls.trust import TrustStore
@@ -45,6 +47,8 @@ VARIANTS = 30
 EARLY = 8
 """The first so many datagrams are all damaged: the handshake is among them."""
 LAST_DEADLINES = 40
+LOGGED = 10
+"""Damaged runs that are played with an event log as well."""
 
 Recording = dict[str, Any]
 """``connection`` (what the client was made of), ``negotiated``, ``calls`` and ``responses``, all in JSON's types.
@@ -87,10 +91,15 @@ class Response:
 class Player:
     """A client connection, and the calls that recordings are made of; the recorder uses it too.
 
-    ``transmit`` gets every batch that is to leave.
+    ``transmit`` gets every batch that is to leave, ``qlog`` opens an event log.
     """
 
-    def __init__(self, setup: dict[str, Any], transmit: Callable[[batches.SendBatch], object] | None = None) -> None:
+    def __init__(
+        self,
+        setup: dict[str, Any],
+        transmit: Callable[[batches.SendBatch], object] | None = None,
+        qlog: Open | None = None,
+    ) -> None:
         tls = ClientTlsConfig(
             server_name=setup["server_name"],
             trust=TrustStore.load(setup["authority"].encode()),
@@ -99,7 +108,7 @@ class Player:
             key_shares=tuple(setup["key_shares"]),
         )
         seed, start = setup["seed"], setup["start"]
-        settings = {**setup["quic"], "versions": tuple(setup["quic"]["versions"])}
+        settings = {**setup["quic"], "versions": tuple(setup["quic"]["versions"]), "qlog": qlog}
         self.quic = Connection.client(QuicConfig(**settings), tls, SeededEntropy(f"{seed} quic"), start)
         self.http = H3Connection(self.quic, H3Config(**setup["h3"]), entropy=SeededEntropy(f"{seed} h3"))
         self.connected = False
@@ -182,9 +191,25 @@ def describe(event: H3Event) -> str:
     return repr(event)
 
 
-def play(recording: Recording) -> Player:
+class Log:
+    """An event log as lines of text; it opens itself."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def __call__(self, original_dcid: bytes, is_client: bool, now: int) -> Log:
+        return self
+
+    def write(self, time: int, name: str, data: dict[str, Any]) -> None:
+        self.lines.append(json.dumps([time, name, data]))
+
+    def finish(self) -> None:
+        self.lines.append("finished")
+
+
+def play(recording: Recording, qlog: Open | None = None) -> Player:
     """Do every call as it was recorded. Raises ``Mismatch`` at the first result that is another one."""
-    player = Player(recording["connection"])
+    player = Player(recording["connection"], qlog=qlog)
     for number, (name, now, arguments, expected) in enumerate(recording["calls"]):
         result = player.call(name, now, arguments)
         if result != expected:
@@ -279,9 +304,9 @@ def _damage(
     return {**recording, "calls": calls}
 
 
-def trace(recording: Recording) -> list[str]:
+def trace(recording: Recording, qlog: Open | None = None) -> list[str]:
     """Do every call, whatever comes of it, then let the clock run to the end; return what happened line by line."""
-    player = Player(recording["connection"])
+    player = Player(recording["connection"], qlog=qlog)
     lines: list[str] = []
     now = 0
     for name, now, arguments, _ in recording["calls"]:
@@ -309,10 +334,25 @@ def _print_all(directory: Path) -> None:
         player = play(recording)
         print(f"{path.name}: as recorded, {player.quic.stats}")
         for variant in make_variants(recording):
-            lines = trace(variant.recording)
-            print(f"{path.name} {variant.label}: {hashlib.sha256(chr(10).join(lines).encode()).hexdigest()}")
+            print(f"{path.name} {variant.label}: {_digest(trace(variant.recording))}")
+        _print_logs(path.name, recording)
     kinds = {value for name, value in specter.backend().items() if name != "libcrypto"}
     print("backend", *sorted(kinds), specter.backend()["libcrypto"])
+
+
+def _print_logs(name: str, recording: Recording) -> None:
+    """Play a recording, and some of its damaged runs, with an event log; the calls must not come out otherwise."""
+    log = Log()
+    play(recording, log)
+    print(f"{name} qlog: {len(log.lines)} events {_digest(log.lines)}")
+    for variant in islice(make_variants(recording), LOGGED):
+        log = Log()
+        same = trace(variant.recording, log) == trace(variant.recording)
+        print(f"{name} qlog {variant.label}: {same} {_digest(log.lines)}")
+
+
+def _digest(lines: list[str]) -> str:
+    return hashlib.sha256(chr(10).join(lines).encode()).hexdigest()
 
 
 def main(arguments: list[str]) -> None:

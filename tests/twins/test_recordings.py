@@ -14,7 +14,8 @@ import pytest
 
 from specter.testing.content import content
 from specter.tls.key_exchange import NamedGroup, is_supported
-from tests.twins.replay import RECORDINGS, VARIANTS, Mismatch, Recording, load, make_variants, play, trace
+from tests.qlog_schema import check_event
+from tests.twins.replay import LOGGED, RECORDINGS, VARIANTS, Log, Mismatch, Recording, load, make_variants, play, trace
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVERS = ("aioquic", "caddy")
@@ -38,6 +39,16 @@ def test_a_recording_plays_as_it_was(recording: Recording) -> None:
     player = play(recording)
     assert player.responses == recording["responses"]
     assert player.negotiated == recording["negotiated"]
+
+
+def test_a_recording_plays_as_it_was_with_an_event_log(recording: Recording) -> None:
+    log = Log()
+    assert play(recording, log).responses == recording["responses"]
+    events = [json.loads(line) for line in log.lines if line != "finished"]
+    for _, name, data in events:
+        check_event(name, data)
+    assert sum(name == "transport:packet_received" for _, name, _ in events) > 50
+    assert sum(name == "http:frame_parsed" for _, name, _ in events) > 5
 
 
 def test_the_recorded_responses_are_the_right_ones(recording: Recording) -> None:
@@ -89,6 +100,9 @@ def test_backends_agree_on_recordings_and_on_damaged_ones() -> None:
     used = [lines[-1].split()[1] for lines in outputs.values()]
     assert used == ["reference", "compiled", "compiled"]
     expected = outputs["reference"][:-1]
-    assert len(expected) == len(SERVERS) * (1 + VARIANTS)
+    assert len(expected) == len(SERVERS) * (1 + VARIANTS + 1 + LOGGED)
+    logged = [line for line in expected if " qlog " in line]
+    assert len(logged) == len(SERVERS) * LOGGED
+    assert all(": True " in line for line in logged)
     for lines in outputs.values():
         assert lines[:-1] == expected
