@@ -24,4 +24,4 @@ setup:
 	@ci/setup
 
 clean:
-	rm -rf .venv .cache build dist *.egg-info specter/_speedups/*.so
+	rm -rf .venv .cache build dist *.egg-info specter/_speedups/*.so specter/_native/sources specter/_native/*/ specter/_native/*.so

@@ -1,11 +1,15 @@
-"""Builds the optional compiled core; everything else about the package is in pyproject.toml.
+"""Builds the optional compiled parts; everything else about the package is in pyproject.toml.
 
 Each ``specter/_speedups/NAME.pyx`` becomes the extension module ``specter._speedups.NAME``. Without a compiler or
 Cython the build says so in one line and goes on without: every compiled module has a pure-Python twin.
 
+The typed Python of the protocol layers (``LAYERS``) is compiled by mypyc as it is, into ``specter/_native``; the
+sources stay and do the same, slower. That takes a minute, so builds in place leave it out unless told to.
+
     SPECTER_BUILD=auto       the default: compile when that works
     SPECTER_BUILD=pure       do not try
     SPECTER_BUILD=require    a module that does not compile fails the build
+    SPECTER_LAYERS=1 or 0    compile the protocol layers or do not; the default is to, except in place
     SPECTER_SANITIZE=LIST    -fsanitize=LIST, for example address,undefined (ci/sanitize)
     SPECTER_LINETRACE=1      let coverage and profilers see Cython lines
     SPECTER_ANNOTATE=1       write Cython's HTML report beside the C files (build/cython)
@@ -26,6 +30,9 @@ ROOT = Path(__file__).resolve().parent
 SOURCES = Path("specter", "_speedups")
 MODES = ("auto", "pure", "require")
 LINUX_ONLY = ("udp",)
+LAYERS = ("quic", "quic/congestion", "h3", "tls", "net")
+INTERPRETED = ("specter/net/info.py",)  # public classes, whose docstrings compiled classes do not keep
+NATIVE = "specter._native"
 
 
 def build_mode() -> str:
@@ -35,8 +42,9 @@ def build_mode() -> str:
     return mode
 
 
-def flag(name: str) -> bool:
-    return os.environ.get(name, "") not in ("", "0")
+def flag(name: str, *, default: bool = False) -> bool:
+    value = os.environ.get(name, "")
+    return value != "0" if value else default
 
 
 def extensions() -> list[Extension]:
@@ -65,6 +73,48 @@ def compiler_options(unix: bool) -> dict[str, list[Any]]:
     }
 
 
+def layer_sources() -> list[Path]:
+    """Return the files of the protocol layers, relative to the project."""
+    files = [path for layer in LAYERS for path in sorted((ROOT / "specter" / layer).glob("*.py"))]
+    names = [path.relative_to(ROOT) for path in files if path.stem != "__init__"]
+    return [name for name in names if name.as_posix() not in INTERPRETED]
+
+
+def layer_extensions() -> list[Extension]:
+    """Return one library and a stub for each module of the layers, still without sources."""
+    names = [".".join(path.with_suffix("").parts[1:]) for path in layer_sources()]
+    return [Extension(f"{NATIVE}.{name}", []) for name in ("layers__mypyc", *names)]
+
+
+def translate_layers(modules: list[Extension]) -> None:
+    """Turn the protocol layers into C below build/mypyc and point their extensions there."""
+    from mypyc.build import mypycify
+
+    arguments = ["--config-file=", "--ignore-missing-imports", f"--python-version=3.{sys.version_info.minor}"]
+    translated = mypycify(
+        [*arguments, *(path.as_posix() for path in layer_sources())],
+        group_name=f"{NATIVE}.layers",
+        target_dir="build/mypyc",
+        opt_level="2",
+        debug_level="0",
+    )
+    found = {module.name.removeprefix(f"{NATIVE}.").removeprefix("specter."): module for module in translated}
+    for module in modules:
+        new = found[module.name.removeprefix(f"{NATIVE}.")]
+        module.sources, module.depends = new.sources, new.depends
+        module.include_dirs, module.extra_compile_args = new.include_dirs, new.extra_compile_args
+
+
+def remember_sources() -> None:
+    """Write down what the layers built in place were made from (``specter._native`` reads it)."""
+    root = ROOT / "specter"
+    lines = []
+    for path in layer_sources():
+        found = (ROOT / path).stat()
+        lines.append(f"{(ROOT / path).relative_to(root).as_posix()}\t{found.st_size}\t{found.st_mtime_ns}\n")
+    (root / "_native" / "sources").write_text("".join(lines), encoding="utf-8")
+
+
 def write_c(modules: list[Extension], options: dict[str, list[Any]]) -> None:
     """Turn every .pyx into C under build/cython and point its extension there."""
     from Cython.Build import cythonize
@@ -84,7 +134,7 @@ def write_c(modules: list[Extension], options: dict[str, list[Any]]) -> None:
 
 
 class BuildSpeedups(build_ext):
-    """Compiles all of the extensions, or none of them."""
+    """Compiles all of the twins and layers, or nothing."""
 
     def run(self) -> None:
         inplace = self.inplace
@@ -95,11 +145,34 @@ class BuildSpeedups(build_ext):
                 raise
             self.inplace = inplace
             self.give_up(error)
+        else:
+            if inplace and self.with_layers():
+                remember_sources()
+
+    def with_layers(self) -> bool:
+        if build_mode() == "pure" or os.environ.get("SPECTER_SANITIZE"):
+            return False
+        return flag("SPECTER_LAYERS", default=not (self.inplace or self.editable_mode))
+
+    def finalize_options(self) -> None:
+        if self.with_layers():
+            modules = self.distribution.ext_modules
+            modules += [module for module in layer_extensions() if module.name not in {known.name for known in modules}]
+        super().finalize_options()
 
     def build_extensions(self) -> None:
-        write_c(self.extensions, compiler_options(self.compiler.compiler_type == "unix"))
+        layers = [module for module in self.extensions if module.name.startswith(NATIVE)]
+        twins = [module for module in self.extensions if module not in layers]
+        write_c(twins, compiler_options(self.compiler.compiler_type == "unix"))
+        if layers:
+            translate_layers(layers)
         self.parallel = self.parallel or os.cpu_count()
         super().build_extensions()
+
+    def copy_extensions_to_source(self) -> None:
+        for module in self.extensions:
+            ROOT.joinpath(*module.name.split(".")).parent.mkdir(exist_ok=True)
+        super().copy_extensions_to_source()
 
     def built(self) -> list[Path]:
         """Return where compiled modules may lie: of this build and, in an editable install, of an older one."""

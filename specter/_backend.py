@@ -7,12 +7,14 @@ import os
 import warnings
 from typing import TYPE_CHECKING
 
+from specter._native import STATE
+
 TWINS = ("protection", "frames", "reassembly", "acks", "sent", "sendbuffer", "batch", "datapath", "udp")
 
 if TYPE_CHECKING:
     from specter._reference import acks, batch, datapath, frames, protection, reassembly, sendbuffer, sent, udp
 else:
-    _kind = "reference" if os.environ.get("SPECTER_PURE", "") not in ("", "0") else "speedups"
+    _kind = "speedups" if os.environ.get("SPECTER_PURE", "") in ("", "0", "layers") else "reference"
     _broken = {}
     for _name in TWINS:
         try:
@@ -29,7 +31,9 @@ __all__ += ["udp"]
 
 
 def backend() -> dict[str, str]:
-    """Return for each twin whether it is ``"compiled"`` or ``"reference"``, and which ``"libcrypto"`` does the AEAD."""
+    """Return for each twin whether it is ``"compiled"`` or ``"reference"``, which ``"libcrypto"`` does the AEAD, and
+    whether the protocol ``"layers"`` are ``"compiled"`` or ``"interpreted"`` (``"stale"``: see ``specter._native``).
+    """
     kinds = {True: "compiled", False: "reference"}
     used = {name: kinds[globals()[name].__name__.startswith("specter._speedups.")] for name in TWINS}
-    return {**used, "libcrypto": protection.libcrypto()}
+    return {**used, "libcrypto": protection.libcrypto(), "layers": STATE}

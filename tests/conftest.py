@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 from specter._backend import TWINS
+from specter._native import STATE
 
 settings.register_profile("specter", deadline=None, derandomize=True, max_examples=100)
 settings.load_profile("specter")
@@ -18,6 +19,15 @@ settings.load_profile("specter")
 def pytest_configure() -> None:
     _hear_interrupts()
     _require_compiled()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what replaces parts of the protocol layers: their compiled form calls its own directly."""
+    if STATE == "compiled":
+        skip = pytest.mark.skip(reason="replaces parts of the protocol layers, which are compiled here")
+        for item in items:
+            if item.get_closest_marker("interpreted"):
+                item.add_marker(skip)
 
 
 def _hear_interrupts() -> None:

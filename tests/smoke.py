@@ -12,7 +12,8 @@ def main() -> None:
     expected = sys.argv[1]
     assert specter.__file__.startswith(sys.prefix), specter.__file__
     used = specter.backend()
-    library = used.pop("libcrypto")
+    library, layers = used.pop("libcrypto"), used.pop("layers")
+    assert layers == {"compiled": "compiled", "reference": "interpreted"}[expected], layers
     if sys.platform != "linux":
         del used["udp"]  # its compiled twin is for Linux
     assert set(used.values()) == {expected}, used

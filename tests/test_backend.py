@@ -86,8 +86,12 @@ def test_what_this_run_is_about() -> None:
         assert reference(backend()) == set()
         bare = backend()["libcrypto"] == "cryptography"
         assert bare is (os.environ.get("SPECTER_LIBCRYPTO") == "none")
-    if os.environ.get("SPECTER_PURE", "") not in ("", "0"):
+    if os.environ.get("SPECTER_REQUIRE_LAYERS", "") not in ("", "0"):
+        assert backend()["layers"] == "compiled"
+    if os.environ.get("SPECTER_PURE", "") not in ("", "0", "layers"):
         assert reference(backend()) == set(TWINS)
+    if os.environ.get("SPECTER_PURE", "") not in ("", "0"):
+        assert backend()["layers"] == "interpreted"
 
 
 @pytest.mark.parametrize("value", ["1", "yes"])
@@ -101,6 +105,14 @@ def test_pure(value: str) -> None:
 def test_pure_loads_nothing_compiled() -> None:
     code = "import sys; assert not [name for name in sys.modules if name.startswith('specter._speedups')]"
     run(REPORT + code, SPECTER_PURE="1")
+
+
+@needs_compiled
+def test_interpreted_layers_with_compiled_twins() -> None:
+    used, warned = run(REPORT + REQUEST, SPECTER_PURE="layers")
+    assert reference(used) == set()
+    assert used["layers"] == "interpreted"
+    assert warned == []
 
 
 @needs_compiled

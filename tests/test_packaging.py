@@ -50,7 +50,7 @@ def build(tree: Path, hook: str, **environment: str) -> subprocess.CompletedProc
     return subprocess.run(
         [sys.executable, "-c", code],
         cwd=tree,
-        env={**inherited, **environment},
+        env={**inherited, "SPECTER_LAYERS": "0", **environment},
         capture_output=True,
         text=True,
         check=False,

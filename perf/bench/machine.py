@@ -16,12 +16,13 @@ def describe() -> dict[str, str]:
     from specter._backend import backend
 
     twins = backend()
-    libcrypto = twins.pop("libcrypto")
+    libcrypto, layers = twins.pop("libcrypto"), twins.pop("layers")
     kinds = {kind: [name for name, used in twins.items() if used == kind] for kind in dict.fromkeys(twins.values())}
     described = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items())
     return {
         "specter": f"{__version__}, commit {_commit()}",
         "twins": described if len(kinds) > 1 else f"all {next(iter(kinds))}",
+        "layers": layers,
         "libcrypto": libcrypto,
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "machine": f"{_processor()}, {len(cores.usable())} cores, {platform.system()} {platform.release()}",

@@ -72,8 +72,22 @@ class Pool:
         self._closed = False
         self._waker = Waker()
         self._interval = keep_alive
-        self._keep_alive = KeepAlive(keep_alive) if keep_alive else None
+        self._keep_alive = self._keeper(keep_alive)
         _pools.add(self)
+
+    def _keeper(self, interval: float | None) -> KeepAlive | None:
+        if not interval:
+            return None
+        owner = weakref.ref(self)
+
+        def connections() -> list[BlockingConnection] | None:
+            pool = owner()
+            if pool is None:
+                return None
+            with pool._lock:
+                return list(pool._connections.values())
+
+        return KeepAlive(interval, connections)
 
     @property
     def closed(self) -> bool:
@@ -128,7 +142,7 @@ class Pool:
         self._release(origin, mine, None)
         logger.debug("connected to %s at %s", origin, connection.info.remote_address)
         if self._keep_alive is not None:
-            self._keep_alive.add(connection)
+            self._keep_alive.start()
         self._trim()
         return connection
 
@@ -177,7 +191,7 @@ class Pool:
         self._lock = threading.Lock()
         self._connections, self._dials = {}, {}
         self._waker = Waker()
-        self._keep_alive = KeepAlive(self._interval) if self._interval else None
+        self._keep_alive = self._keeper(self._interval)
         for connection in connections:
             connection.disown()
 

@@ -55,18 +55,15 @@ class FieldError(ValueError):
     """The message is malformed."""
 
 
-class KnownLines(set[Line]):
-    """Lines found clean before, whoever sent them; none has a special name.
+KnownLines: TypeAlias = set[Line]
+"""Lines found clean before, whoever sent them; none has a special name. They are few and short."""
 
-    It holds at most 128 lines of at most 128 bytes: when it is full it starts anew.
-    """
 
-    __slots__ = ()
-
-    def learn(self, line: Line) -> None:
-        if len(self) >= _MAX_KNOWN:
-            self.clear()
-        self.add(line)
+def _learn(known: KnownLines, line: Line) -> None:
+    """Add a line; a full set of 128 starts anew."""
+    if len(known) >= _MAX_KNOWN:
+        known.clear()
+    known.add(line)
 
 
 class RequestHead(NamedTuple):
@@ -203,7 +200,7 @@ def _regular(lines: Lines, start: int, known: KnownLines, outgoing: bool) -> tup
         if name in _SPECIAL:
             special.setdefault(name, []).append(value)
         elif short:
-            known.learn(line)
+            _learn(known, line)
     if special and not _CONNECTION_SPECIFIC.isdisjoint(special):
         raise FieldError("connection-specific field")
     return headers, special

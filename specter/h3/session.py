@@ -59,7 +59,7 @@ class Session:
         self.events: deque[H3Event] = deque()
         self.inbox: deque[Event] = deque()
         """QUIC's events that were looked at ahead of their turn."""
-        self.known_lines = KnownLines()
+        self.known_lines: KnownLines = set()
         self.last_request: tuple[Lines, RequestHead] | None = None
         """The last request that was found fit to be sent to this peer."""
         self.last_head = ResponseHead(0, (), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-import weakref
+from collections.abc import Callable
 from typing import Final
 
 from specter.net import clock
@@ -18,22 +18,23 @@ SHORTEST: Final = clock.SECOND // 100
 class KeepAlive:
     """Does the engine's timed work for connections that no caller waits on, PINGs among it.
 
-    One daemon thread for all connections of a client; it ends when there are none.
+    One daemon thread for all connections of a client, at work every ``interval`` seconds. ``connections`` gives
+    those; the thread ends when there are none, and when it gives None because the client is gone.
     """
 
-    def __init__(self, interval: float) -> None:
+    def __init__(self, interval: float, connections: Callable[[], list[BlockingConnection] | None]) -> None:
         self._interval = int(interval * clock.SECOND)
-        self._connections: weakref.WeakSet[BlockingConnection] = weakref.WeakSet()
+        self._connections = connections
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._worker: threading.Thread | None = None
         self._stop = threading.Event()
 
-    def add(self, connection: BlockingConnection) -> None:
+    def start(self) -> None:
+        """See to it that the thread runs: there is a connection to look after."""
         with self._lock:
-            self._connections.add(connection)
-            if self._thread is None and not self._stop.is_set():
-                self._thread = threading.Thread(target=self._run, name="specter-keep-alive", daemon=True)
-                self._thread.start()
+            if self._worker is None and not self._stop.is_set():
+                self._worker = threading.Thread(target=self._run, name="specter-keep-alive", daemon=True)
+                self._worker.start()
 
     def stop(self) -> None:
         self._stop.set()
@@ -42,9 +43,9 @@ class KeepAlive:
         pause = self._interval
         while not self._stop.wait(pause / clock.SECOND):
             with self._lock:
-                connections = [connection for connection in self._connections if not connection.closed]
+                connections = [connection for connection in self._connections() or () if not connection.closed]
                 if not connections:
-                    self._thread = None
+                    self._worker = None
                     return
             pause = self._turn(connections)
             del connections

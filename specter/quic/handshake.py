@@ -108,7 +108,9 @@ class Handshake:
             self._carry_out()
         except TlsError as error:
             self._carry_out_quietly()
-            raise TransportError(error.code, str(error), CRYPTO_FRAME) from error
+            fault = TransportError(error.code, str(error), CRYPTO_FRAME)
+            fault.__cause__ = error  # read by the connection; compiled code drops the "from" of a raise
+            raise fault  # noqa: B904
 
     def _carry_out_quietly(self) -> None:
         """Install the keys that a failing handshake got as far as, so that the peer can read why it failed."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from specter._wire import NEVER
 from specter.quic.config import MILLISECOND, SECOND
-from specter.quic.congestion import CongestionController, make_controller
+from specter.quic.congestion.base import CongestionController
+from specter.quic.congestion.controllers import make_controller
 from specter.quic.pacing import Pacer
 from specter.quic.rtt import RttEstimator
 

@@ -13,7 +13,9 @@ from cryptography import x509
 
 from specter._entropy import Entropy
 from specter.tls.alerts import TlsError, decode_error, unexpected_message
+from specter.tls.ciphers import CipherSuite
 from specter.tls.config import KeyLog
+from specter.tls.key_exchange import NamedGroup
 from specter.tls.messages import HandshakeType
 from specter.tls.session import Session
 
@@ -149,9 +151,9 @@ class Handshake(ABC):
     def __init__(self, entropy: Entropy, transport_parameters: bytes, key_log: KeyLog | None) -> None:
         self.alpn = ""
         """The chosen protocol, empty until known."""
-        self.cipher_suite = 0
+        self.cipher_suite: CipherSuite | int = 0
         """The chosen :class:`~specter.tls.ciphers.CipherSuite`, 0 until known."""
-        self.group = 0
+        self.group: NamedGroup | int = 0
         """The :class:`~specter.tls.key_exchange.NamedGroup` in use, 0 until known."""
         self.peer_certificates: list[x509.Certificate] = []
         self.complete = False

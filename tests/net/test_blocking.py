@@ -188,6 +188,7 @@ class Interrupt:
         return result
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize("name", ["receive", "send", "next_event", "send_request", "read_body"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("bug")])
 def test_an_interrupted_engine_is_given_up(
@@ -274,9 +275,9 @@ def test_tending_does_what_is_due(connection: BlockingConnection) -> None:
 
 
 def test_the_keep_alive_thread_ends_with_its_connections(connection: BlockingConnection) -> None:
-    keeper = KeepAlive(0.02)
-    keeper.add(connection)
-    thread = keeper._thread
+    keeper = KeepAlive(0.02, lambda: [connection])
+    keeper.start()
+    thread = keeper._worker
     assert thread is not None
     time.sleep(0.1)
     assert thread.is_alive()
@@ -284,8 +285,17 @@ def test_the_keep_alive_thread_ends_with_its_connections(connection: BlockingCon
     thread.join(2)
     assert not thread.is_alive()
     keeper.stop()
-    keeper.add(connection)
-    assert keeper._thread is None
+    keeper.start()
+    assert keeper._worker is None
+
+
+def test_the_keep_alive_thread_ends_with_its_owner() -> None:
+    keeper = KeepAlive(0.02, lambda: None)
+    keeper.start()
+    thread = keeper._worker
+    assert thread is not None
+    thread.join(2)
+    assert not thread.is_alive()
 
 
 def test_closing_is_final(connection: BlockingConnection) -> None:

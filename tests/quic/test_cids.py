@@ -56,7 +56,8 @@ def only(*codes: TransportErrorCode) -> Iterator[None]:
 
 def state_size(ids: RemoteConnectionIds | LocalConnectionIds) -> int:
     """Items in every container the object has."""
-    return sum(len(value) for value in vars(ids).values() if isinstance(value, (dict, set, list)))
+    names = [name for name in dir(ids) if name.startswith("_") and not name.startswith("__")]
+    return sum(len(value) for name in names if isinstance(value := getattr(ids, name), dict | set | list))
 
 
 # Ours

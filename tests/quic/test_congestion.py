@@ -12,10 +12,11 @@ import pytest
 from specter._reference.sent import SentPackets
 from specter._wire import NEVER
 from specter.quic.config import QuicConfig
-from specter.quic.congestion import CongestionController, Cubic, NewReno, initial_window, make_controller
-from specter.quic.congestion.base import INFINITE
-from specter.quic.congestion.cubic import cube_root
+from specter.quic.congestion.base import INFINITE, CongestionController, initial_window
+from specter.quic.congestion.controllers import make_controller
+from specter.quic.congestion.cubic import Cubic, cube_root
 from specter.quic.congestion.hystart import HyStart
+from specter.quic.congestion.newreno import NewReno
 from specter.quic.recovery import APPLICATION, Recovery
 from specter.quic.rtt import RttEstimator
 

@@ -140,6 +140,7 @@ def test_a_retry_after_a_packet_of_the_server_is_dropped() -> None:
     pair.handshake()
 
 
+@pytest.mark.interpreted
 @pytest.mark.security
 @pytest.mark.parametrize("said", [None, b"", b"somebody"])
 def test_parameters_must_name_the_retry_that_was_followed(monkeypatch: pytest.MonkeyPatch, said: bytes | None) -> None:
@@ -185,6 +186,7 @@ def with_parameters(
 PREFERRED = PreferredAddress(bytes(4), 0, bytes(16), 0, b"prefer!!", bytes(range(16)))
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize(
     ("server", "name", "value"),
     [
@@ -213,6 +215,7 @@ def test_ids_that_are_not_those_of_the_handshake(
     assert not pair.client.handshake_complete
 
 
+@pytest.mark.interpreted
 def test_a_client_may_not_declare_what_only_servers_declare(monkeypatch: pytest.MonkeyPatch) -> None:
     pair = with_parameters(monkeypatch, False, lambda mine: replace(mine, stateless_reset_token=bytes(16)))
     end = closed(pair, "server")
@@ -220,6 +223,7 @@ def test_a_client_may_not_declare_what_only_servers_declare(monkeypatch: pytest.
     assert end.error_code == Code.TRANSPORT_PARAMETER_ERROR
 
 
+@pytest.mark.interpreted
 @pytest.mark.security
 @pytest.mark.parametrize(
     "data",
@@ -249,6 +253,7 @@ def test_malformed_parameters_end_the_handshake_with_their_code(monkeypatch: pyt
     assert (end.kind, end.error_code) == (CloseKind.LOCAL, Code.TRANSPORT_PARAMETER_ERROR)
 
 
+@pytest.mark.interpreted
 def test_limits_of_the_peer_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     pair = with_parameters(
         monkeypatch,
@@ -271,6 +276,7 @@ def test_limits_of_the_peer_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     assert core.datagram_size == 1200
 
 
+@pytest.mark.interpreted
 def test_a_preferred_address_brings_an_id_and_moves_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     pair = with_parameters(monkeypatch, True, lambda mine: replace(mine, preferred_address=PREFERRED))
     assert pair.client._core.remote_cids.available >= 1

@@ -22,7 +22,7 @@ def test_challenges_are_answered_in_order_and_once() -> None:
     path = PathValidator()
     assert path.next_response() is None
     path.receive_challenge(b"1" * 8)
-    path.receive_challenge(memoryview(b"2" * 8))  # type: ignore[arg-type]
+    path.receive_challenge(b"2" * 8)
     assert path.has_pending
     assert [path.next_response(), path.next_response()] == [PathResponse(b"1" * 8), PathResponse(b"2" * 8)]
     assert path.next_response() is None

@@ -335,7 +335,7 @@ def _first_hello() -> ClientHello:
 
 def test_secrets_are_not_shown() -> None:
     pair = Loopback().run()
-    shown = repr(pair.actions) + repr(pair.client) + repr(pair.server) + repr(vars(pair.client)["_schedule"])
+    shown = repr(pair.actions) + repr(pair.client) + repr(pair.server) + repr(pair.client._schedule)
     for action in pair.actions["client"]:
         if isinstance(action, InstallKeys):
             assert repr(action.secret) not in shown

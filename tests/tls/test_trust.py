@@ -318,6 +318,7 @@ def test_unreadable_paths(tmp_path: Path) -> None:
     assert len(load_pem((tmp_path / "broken.pem").read_bytes(), tolerant=True)) == 1
 
 
+@pytest.mark.interpreted
 def test_without_certifi_the_system_has_the_anchors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "certifi", None)
     monkeypatch.setattr("specter.tls.anchors._SYSTEM_PATHS", (tmp_path / "nothing", tmp_path))

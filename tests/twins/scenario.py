@@ -124,7 +124,7 @@ def main() -> None:
     scenario = Scenario(Path(sys.argv[1]))
     scenario.transfer()
     print("\n".join(scenario.lines))
-    kinds = {value for name, value in specter.backend().items() if name != "libcrypto"}
+    kinds = {value for name, value in specter.backend().items() if name not in ("libcrypto", "layers")}
     print("backend", *sorted(kinds))
 
 

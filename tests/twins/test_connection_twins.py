@@ -35,8 +35,10 @@ def test_a_whole_connection_is_the_same_on_the_wire(directory: Path) -> None:
     reference = run(directory, SPECTER_PURE="1")
     compiled = run(directory)
     without_libcrypto = run(directory, SPECTER_LIBCRYPTO="none")
+    interpreted_layers = run(directory, SPECTER_PURE="layers")
     assert reference[-1] == "backend reference"
     assert compiled[-1] == without_libcrypto[-1] == "backend compiled"
     assert len(reference) > 5000
     assert compiled[:-1] == reference[:-1]
     assert without_libcrypto[:-1] == reference[:-1]
+    assert interpreted_layers == compiled
