@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import threading
 import weakref
@@ -23,8 +22,6 @@ __all__ = ["Lease", "Pool"]
 
 MAX_CONNECTIONS: Final = 100
 """Connections beyond this number are closed when idle, the longest unused first."""
-
-logger = logging.getLogger("specter")
 
 
 class Lease(NamedTuple):
@@ -128,7 +125,6 @@ class Pool:
             return self._dials.setdefault(origin, mine)
 
     def _dial(self, origin: Origin, budget: Budget, mine: _Dial) -> BlockingConnection:
-        logger.debug("connecting to %s", origin)
         connection = dial(self._dialer, origin.host, origin.port, budget, self._require_open, self._waker)
         with self._lock:
             before = self._connections.get(origin)
@@ -140,7 +136,6 @@ class Pool:
         if before is not None:
             before.retire()
         self._release(origin, mine, None)
-        logger.debug("connected to %s at %s", origin, connection.info.remote_address)
         if self._keep_alive is not None:
             self._keep_alive.start()
         self._trim()

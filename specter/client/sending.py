@@ -23,7 +23,7 @@ SIGN_OF_LIFE: Final = 1.0
 ROUND_TRIPS: Final = 4
 """... or round trips, where these take longer."""
 
-logger = logging.getLogger("specter")
+logger = logging.getLogger("specter.client")
 
 
 class _Silence(NetworkError):
@@ -52,7 +52,7 @@ def exchange(pool: Pool, request: Request, timeouts: Timeouts) -> Response:
                 pool.discard(request.url.origin, lease.connection)
             if not repeat:
                 raise
-            logger.debug("%s %s once more: %s", request.method, request.url, error)
+            logger.debug("%s %s%s once more: %s", request.method, request.url.origin, request.url.path, error)
     raise AssertionError("unreachable")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import select
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from specter.net.budget import Budget, Wait
 from specter.net.channel import Channel
 from specter.net.entropy import SystemEntropy
 from specter.net.failures import connection_failure
+from specter.net.info import describe
 from specter.net.racing import Race
 from specter.net.resolver import Resolver
 from specter.net.waker import Waker
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["Dialer", "Handshake", "dial"]
 
 Address = udp.SocketAddress
+
+logger = logging.getLogger("specter.connection")
 
 
 class TokenCache:
@@ -74,6 +78,7 @@ class Dialer:
 
     def begin(self, tls: ClientTlsConfig, host: str, address: Address, now: int) -> Handshake:
         """Open a socket towards ``address`` and start the handshake. ``OSError`` when the system cannot."""
+        logger.debug("connecting to %s at %s port %s", host, *address[:2])
         local = None if self.local_address is None else (self.local_address, 0)
         socket = udp.UdpSocket.connect(address, local=local)
         try:
@@ -116,12 +121,19 @@ class Handshake:
     def _complete(self) -> bool:
         while (event := self.channel.engine.next_event()) is not None:
             if isinstance(event, HandshakeCompleted):
+                self._tell_connected()
                 return True  # the events behind it are for the connection's users
             if isinstance(event, ConnectionClosed):
                 self.channel.flush(clock.now())
                 failure = connection_failure(event, self._host, established=False)
                 raise failure()
         return False
+
+    def _tell_connected(self) -> None:
+        if logger.isEnabledFor(logging.DEBUG):
+            info = describe(self.channel)
+            told = info.quic_version, info.cipher_suite, info.key_exchange, info.alpn
+            logger.debug("connected to %s at %s port %s: %s, %s, %s, %s", self._host, *info.remote_address, *told)
 
     def abandon(self, now: int) -> None:
         """Say goodbye if that is possible, which an engine interrupted at work may not be, and close the socket."""

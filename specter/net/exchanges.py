@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +16,8 @@ from specter.net.failures import Failure, connection_failure, exchange_failure
 from specter.quic.events import ConnectionClosed, TokenReceived
 
 __all__ = ["Exchanges"]
+
+logger = logging.getLogger("specter.connection")
 
 
 class Exchanges:
@@ -76,6 +79,8 @@ class Exchanges:
 
     def retire(self, message: str) -> None:
         """Take no new requests; those that wait for a stream are to go elsewhere."""
+        if not self.retired:
+            logger.debug("%s", message)
         self.retired = True
         self._refuse_queue(partial(NetworkError, message))
 
@@ -83,6 +88,7 @@ class Exchanges:
         """Fail everything. The first failure is the one that counts."""
         if self.failure is None:
             self.failure = failure
+            logger.debug("the connection to %s is over: %s", self._host, failure())
         exchanges = list(self._by_stream.values())
         self._by_stream.clear()
         for exchange in exchanges:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -17,6 +18,8 @@ STAGGER: Final = clock.SECOND // 4
 """How long (ns) an attempt has the field to itself before the next address is tried as well."""
 
 Address = udp.SocketAddress
+
+logger = logging.getLogger("specter.connection")
 
 
 class Attempt(Protocol):
@@ -95,7 +98,7 @@ class Race(Generic[A]):
         except OSError as error:
             if isinstance(error, Error):
                 raise
-            self._failures.append((address, ConnectError(f"{error.strerror or error}")))
+            self._fail(address, ConnectError(f"{error.strerror or error}"))
 
     def _advance(self, now: int) -> A | None:
         for attempt in list(self._running):
@@ -108,8 +111,12 @@ class Race(Generic[A]):
                 attempt.abandon(now)
                 if is_verdict(error):
                     raise
-                self._failures.append((address, error))
+                self._fail(address, error)
         return None
+
+    def _fail(self, address: Address, error: Error) -> None:
+        logger.debug("no connection to %s at %s: %s", self._host, address[0], error)
+        self._failures.append((address, error))
 
     def _alarm(self, *moments: int) -> int:
         return min(*moments, *(attempt.next_deadline() for attempt in self._running))
