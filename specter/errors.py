@@ -28,7 +28,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from specter.client.base_response import BaseResponse
@@ -159,7 +159,7 @@ class ResponseNotRead(LocalProtocolError):
 class StatusError(Error):
     """A 4xx or 5xx response, raised by :meth:`Response.raise_for_status`; ``response`` is that response."""
 
-    def __init__(self, message: str, *, response: BaseResponse[Any]) -> None:
+    def __init__(self, message: str, *, response: BaseResponse) -> None:
         super().__init__(message)
         self.response = response
 

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Generic, Protocol, TypeVar, Unpack, cast
+from typing import Any, Final, Generic, TypeVar, Unpack, cast
 
 from specter._version import __version__
+from specter.client.base_response import BaseResponse
 from specter.client.decoding import DecodeTypes, make_limits
 from specter.client.headers import Headers, HeaderTypes
 from specter.client.options import BuildOptions, RequestOptions
+from specter.client.pool import Pool
 from specter.client.request import Request
 from specter.client.security import CertTypes, Path, Security, VerifyTypes
+from specter.client.sending import exchange
 from specter.client.timeouts import DEFAULT_TIMEOUTS, Timeouts, TimeoutTypes
 from specter.client.url import URL, ParamTypes, with_params
 from specter.h3.config import H3Config
 from specter.net import clock
+from specter.net.connection import BaseConnection
 from specter.net.dialing import Dialer
+from specter.net.driver import Driver
 from specter.net.resolver import Resolver
 from specter.quic.config import QuicConfig
 
-__all__ = ["CLIENT", "BaseClient", "Default"]
+__all__ = ["CLIENT", "BaseClient", "Default", "split_timeout"]
 
 USER_AGENT: Final = f"specter/{__version__}"
 
@@ -38,18 +43,15 @@ CLIENT: Final = Default()
 """Stands for "what the client says" where None has a meaning."""
 
 
-class BasePool(Protocol):
-    """Where the connections are."""
-
-    @property
-    def closed(self) -> bool: ...
+C = TypeVar("C", bound=BaseConnection)
+R = TypeVar("R", bound=BaseResponse)
 
 
-P = TypeVar("P", bound=BasePool)
+class BaseClient(Generic[C, R]):
+    """What a client sends with every request, and requests made with it.
 
-
-class BaseClient(Generic[P]):
-    """What a client sends with every request, and requests made with it."""
+    ``C`` is its kind of connections, ``R`` its kind of responses.
+    """
 
     def __init__(
         self,
@@ -102,12 +104,11 @@ class BaseClient(Generic[P]):
             h3=h3 or H3Config(),
             resolver=Resolver(resolve),
             local_address=local_address,
-            spin=_spin(spin),
         )
-        self._pool = self._make_pool(dialer, keep_alive)
+        self._pool = Pool(dialer, self._driver(keep_alive, _spin(spin)))
 
-    def _make_pool(self, dialer: Dialer, keep_alive: float | None) -> P:
-        """Return the pool of this kind of client."""
+    def _driver(self, keep_alive: float | None, spin: int) -> Driver[C]:
+        """Return what its connections wait with."""
         raise NotImplementedError
 
     @property
@@ -131,13 +132,18 @@ class BaseClient(Generic[P]):
         joined = f"{base.path.rstrip('/')}/{path.lstrip('/')}" if path else base.path
         return f"https://{base.authority}{joined}{question}{query}"
 
-    def _parted(self, options: RequestOptions) -> tuple[BuildOptions, Timeouts]:
-        """Tell what a request is built of from how long it may take."""
-        limits: TimeoutTypes | Default = options.pop("timeout", CLIENT)
-        return cast(BuildOptions, options), self._limits(limits)
+    async def _send(self, request: Request, respond: type[R], timeout: TimeoutTypes | Default, *, stream: bool) -> R:
+        limits = self.timeout if isinstance(timeout, Default) else Timeouts.of(timeout)
+        response = await exchange(self._pool, request, limits, respond)
+        if not stream:
+            await response._read()
+        return response
 
-    def _limits(self, timeout: TimeoutTypes | Default) -> Timeouts:
-        return self.timeout if isinstance(timeout, Default) else Timeouts.of(timeout)
+
+def split_timeout(options: RequestOptions) -> tuple[BuildOptions, TimeoutTypes | Default]:
+    """Tell what a request is built of from how long it may take."""
+    timeout: TimeoutTypes | Default = options.pop("timeout", CLIENT)
+    return cast(BuildOptions, options), timeout
 
 
 def _spin(microseconds: float) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, Self, TypeVar
+from collections.abc import Callable, Coroutine, Iterator
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias
 
 from specter.client.decoding import decoder_for
 from specter.client.headers import Headers
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from specter.client.url import URL
     from specter.net.info import ConnectionInfo
 
-__all__ = ["CHUNK", "LARGE", "BaseResponse", "BaseSource"]
+__all__ = ["CHUNK", "LARGE", "BaseResponse", "Source", "Take", "checked", "kept"]
 
 CHUNK: Final = 1 << 16
 """Bytes that an iterator gives at a time at most."""
@@ -25,25 +25,36 @@ LARGE: Final = 1 << 20
 """Bytes read at a time when all of the body is wanted."""
 
 
-class BaseSource(Protocol):
-    """Where the body comes from; how it is read is the client's."""
+class Source(Protocol):
+    """Where the body comes from."""
 
     @property
     def trailers(self) -> tuple[tuple[bytes, bytes], ...]: ...
+
+    async def read(self, limit: int) -> bytes:
+        """Return 1 to ``limit`` bytes, ``b""`` at the end."""
+
+    async def readinto(self, view: memoryview) -> int:
+        """Fill ``view`` with at least one byte and return how many; 0 at the end."""
 
     def close(self) -> None:
         """Cancel what is not finished, without waiting. Any number of times."""
 
 
-S = TypeVar("S", bound=BaseSource)
+Take: TypeAlias = Callable[[int], Coroutine[object, None, bytes]]
+"""Gives at most so many bytes of the body, none at its end."""
 
 
-class BaseResponse(Generic[S]):
+class BaseResponse:
     """Status, header fields, and the body once it was read."""
 
     http_version: Final = "HTTP/3"
-    _rest = memoryview(b"")
-    """What was decoded and did not fit into the reader's buffer."""
+    _expanding: Iterator[bytes] = iter(())
+    """What is left of the last piece that went into the decoder."""
+    _rest: memoryview | None = None
+    """What was decoded and did not fit into the reader's buffer; None before there was one."""
+    _over = False
+    """The decoded body was read to its end, into buffers."""
 
     def __init__(
         self,
@@ -51,7 +62,7 @@ class BaseResponse(Generic[S]):
         *,
         headers: Headers,
         request: Request,
-        source: S,
+        source: Source,
         timing: Timing,
         informational: tuple[tuple[int, Headers], ...] = (),
         connection: ConnectionInfo | None = None,
@@ -186,7 +197,84 @@ class BaseResponse(Generic[S]):
         except ValueError as error:
             raise DecodingError(f"the body is not JSON: {error}") from error
 
-    # -- for the reading ------------------------------------------------------------------------------
+    # -- reading: coroutines for both clients -----------------------------------------------------------
+
+    async def _read(self) -> bytes:
+        """Read the body to its end, or return what was read before."""
+        if self._content is None:
+            self._begin()
+            take = self._taker()
+            pieces = []
+            while piece := await take(LARGE):
+                pieces.append(piece)
+            self._content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return self._content
+
+    def _taker(self) -> Take:
+        """Return what gives the next piece of the body, decoded where that was asked for."""
+        return self._piece if self._decoder is None else self._decoded
+
+    async def _piece(self, limit: int) -> bytes:
+        """Return the next 1 to ``limit`` bytes as they were sent, ``b""`` at the end."""
+        if self._closed:
+            raise StreamClosed("the response was closed while its body was read")
+        try:
+            piece = await self._source.read(limit)
+        except BaseException:
+            self._end()
+            raise
+        if not piece:
+            self._finish()
+        return piece
+
+    async def _decoded(self, _limit: int) -> bytes:
+        """Return the next decoded bytes, ``b""`` at the end."""
+        decoder = self._decoder
+        assert decoder is not None
+        try:
+            while (piece := next(self._expanding, None)) is None:
+                raw = await self._piece(CHUNK)
+                if not raw:
+                    decoder.finish()
+                    return b""
+                self._expanding = decoder.feed(raw)
+            return piece
+        except DecodingError:
+            self._end()
+            raise
+
+    async def _readinto(self, buffer: bytearray | memoryview) -> int:
+        view = memoryview(buffer).cast("B")
+        if self._decoder is not None:
+            return await self._decoded_into(view)
+        if self._closed:
+            if self.timing.complete is not None:
+                return 0
+            raise StreamClosed("the response was closed before its body was read")
+        self._started = True
+        if not len(view):
+            return 0
+        try:
+            count = await self._source.readinto(view)
+        except BaseException:
+            self._end()
+            raise
+        if not count:
+            self._finish()
+        return count
+
+    async def _decoded_into(self, view: memoryview) -> int:
+        rest = self._rest
+        if rest is None:
+            self._begin()
+        if not rest and not self._over:
+            rest = memoryview(await self._decoded(CHUNK))
+            self._over = not rest
+        rest = rest or memoryview(b"")
+        count = min(len(rest), len(view))
+        view[:count] = rest[:count]
+        self._rest = rest[count:]
+        return count
 
     def _begin(self) -> None:
         """The body is to be read now."""
@@ -196,41 +284,10 @@ class BaseResponse(Generic[S]):
             raise StreamClosed("the response was closed before its body was read")
         self._started = True
 
-    def _begin_into(self) -> bool:
-        """The next part of the body is to be read into a buffer; return False when there is none."""
-        if self._closed:
-            if self.timing.complete is not None:
-                return False
-            raise StreamClosed("the response was closed before its body was read")
-        self._started = True
-        return True
-
-    def _require_open(self) -> None:
-        if self._closed:
-            raise StreamClosed("the response was closed while its body was read")
-
     def _require_raw(self) -> None:
         """The body is wanted as it was sent."""
         if self._content is not None and self._decoder is not None:
             raise StreamConsumed("the body was decoded when it was read; what was sent is gone")
-
-    def _fill(self, view: memoryview) -> int:
-        """Move what is left of the last piece into ``view``."""
-        rest = self._rest
-        count = min(len(rest), len(view))
-        view[:count] = rest[:count]
-        self._rest = rest[count:]
-        return count
-
-    def _keep(self, pieces: list[bytes]) -> bytes:
-        """All of the body was read."""
-        self._content = content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        return content
-
-    def _kept(self, content: bytes, chunk_size: int | None) -> Iterator[bytes]:
-        """Yield a body that is here already."""
-        step = chunk_size or max(len(content), 1)
-        return (content[start : start + step] for start in range(0, len(content), step))
 
     def _finish(self) -> None:
         self.timing.complete = self.timing.elapsed()
@@ -241,3 +298,15 @@ class BaseResponse(Generic[S]):
         if not self._closed:
             self._closed = True
             self._source.close()
+
+
+def kept(content: bytes, chunk_size: int | None) -> Iterator[bytes]:
+    """Yield a body that was read before, whole or in chunks."""
+    step = chunk_size or max(len(content), 1)
+    return (content[start : start + step] for start in range(0, len(content), step))
+
+
+def checked(chunk_size: int | None) -> int | None:
+    if chunk_size is not None and chunk_size < 1:
+        raise ValueError("chunk_size must be positive")
+    return chunk_size

@@ -7,27 +7,27 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Unpack
 
-from specter.client.base_client import CLIENT, BaseClient, Default
+from specter.client.base_client import CLIENT, BaseClient, Default, split_timeout
 from specter.client.options import RequestOptions
-from specter.client.pool import Pool
 from specter.client.request import Request
 from specter.client.response import Response
-from specter.client.sending import exchange
 from specter.client.timeouts import TimeoutTypes
 from specter.client.url import URL
-from specter.net.dialing import Dialer
+from specter.net.blocking import BlockingConnection
+from specter.net.inline import run_inline
+from specter.net.threads import ThreadDriver
 
 __all__ = ["Client"]
 
 
-class Client(BaseClient[Pool]):
+class Client(BaseClient[BlockingConnection, Response]):
     """An HTTP/3 client for any number of threads; requests to one origin share one connection.
 
     It does what it is asked: no cookies, no redirects, no decompression unless with ``decode``.
     """
 
-    def _make_pool(self, dialer: Dialer, keep_alive: float | None) -> Pool:
-        return Pool(dialer, keep_alive=keep_alive)
+    def _driver(self, keep_alive: float | None, spin: int) -> ThreadDriver:
+        return ThreadDriver(keep_alive=keep_alive, spin=spin)
 
     # -- requests -----------------------------------------------------------------------------------
 
@@ -37,10 +37,7 @@ class Client(BaseClient[Pool]):
         Raises:
             Error: its kinds tell what went wrong.
         """
-        response = exchange(self._pool, request, self._limits(timeout))
-        if not stream:
-            response.read()
-        return response
+        return run_inline(self._send(request, Response, timeout, stream=stream))
 
     def request(self, method: str, url: str | URL, **options: Unpack[RequestOptions]) -> Response:
         """Send a request and return its response, body and all.
@@ -49,7 +46,7 @@ class Client(BaseClient[Pool]):
         of bytes), ``data`` (a form) and ``json``. ``headers`` replace the client's by name, ``timeout`` its limits,
         ``decode`` what it says about content codings. ``priority`` tells the server how urgent it is (RFC 9218).
         """
-        return self._send(method, url, options, stream=False)
+        return self._request(method, url, options, stream=False)
 
     @contextmanager
     def stream(self, method: str, url: str | URL, **options: Unpack[RequestOptions]) -> Iterator[Response]:
@@ -61,12 +58,12 @@ class Client(BaseClient[Pool]):
                 for chunk in response.iter_bytes():
                     ...
         """
-        with self._send(method, url, options, stream=True) as response:
+        with self._request(method, url, options, stream=True) as response:
             yield response
 
-    def _send(self, method: str, url: str | URL, options: RequestOptions, *, stream: bool) -> Response:
-        rest, limits = self._parted(options)
-        return self.send(self.build_request(method, url, **rest), stream=stream, timeout=limits)
+    def _request(self, method: str, url: str | URL, options: RequestOptions, *, stream: bool) -> Response:
+        rest, timeout = split_timeout(options)
+        return self.send(self.build_request(method, url, **rest), stream=stream, timeout=timeout)
 
     def get(self, url: str | URL, **options: Unpack[RequestOptions]) -> Response:
         """GET; ``options`` are those of :meth:`request`."""

@@ -6,39 +6,43 @@ import atexit
 import os
 import threading
 import weakref
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
 
 from specter.client.url import Origin
 from specter.errors import Error, NetworkError, Timeout
 from specter.net import clock
-from specter.net.blocking import BlockingConnection
 from specter.net.budget import Budget, Wait
+from specter.net.connection import BaseConnection
 from specter.net.dialing import Dialer, dial
+from specter.net.driver import Driver, Event
 from specter.net.failures import again
-from specter.net.keepalive import KeepAlive
-from specter.net.waker import Waker
 
 __all__ = ["Lease", "Pool"]
 
 MAX_CONNECTIONS: Final = 100
 """Connections beyond this number are closed when idle, the longest unused first."""
 
+C = TypeVar("C", bound=BaseConnection)
 
-class Lease(NamedTuple):
+
+@dataclass(frozen=True, slots=True)
+class Lease(Generic[C]):
     """A connection to use, and whether somebody used it before."""
 
-    connection: BlockingConnection
+    connection: C
     reused: bool
 
 
 class _Dial:
-    """A connection in the making: one thread dials, others that want the same origin wait here."""
+    """A connection in the making: one caller dials, others that want the same origin wait here."""
 
     __slots__ = ("_done", "error")
 
-    def __init__(self) -> None:
+    def __init__(self, done: Event) -> None:
         self.error: Error | None = None
-        self._done = threading.Event()
+        self._done = done
 
     def finish(self, error: BaseException | None) -> None:
         """Let the others go on. A failure of the network is theirs too; the dialler's own haste is not."""
@@ -46,77 +50,66 @@ class _Dial:
             self.error = error
         self._done.set()
 
-    def wait(self, origin: Origin, budget: Budget) -> None:
-        deadline = budget.deadline(Wait.CONNECT, clock.now())
-        if not self._done.wait(clock.remaining(deadline, clock.now())):
-            raise budget.expired(Wait.CONNECT, f"another thread is connecting to {origin}")
+    async def wait(self, origin: Origin, budget: Budget) -> None:
+        if not await self._done.wait(budget.deadline(Wait.CONNECT, clock.now())):
+            raise budget.expired(Wait.CONNECT, f"somebody else is connecting to {origin}")
         if self.error is not None:
             raise again(self.error)
 
 
-class Pool:
-    """Connections by origin, for any number of threads.
+class Pool(Generic[C]):
+    """Connections by origin, for any number of callers, who wait as ``driver`` does.
 
-    Connecting to one origin holds up nobody who wants another. Two threads that want the same new origin share
-    one dial. ``keep_alive`` (seconds) starts a thread that lets the connections live while unused.
+    Connecting to one origin holds up nobody who wants another. Two callers that want the same new origin share
+    one dial.
     """
 
-    def __init__(self, dialer: Dialer, *, keep_alive: float | None = None) -> None:
+    def __init__(self, dialer: Dialer, driver: Driver[C]) -> None:
         self._dialer = dialer
+        self._driver = driver
         self._lock = threading.Lock()
-        self._connections: dict[Origin, BlockingConnection] = {}
+        self._connections: dict[Origin, C] = {}
         self._dials: dict[Origin, _Dial] = {}
         self._closed = False
-        self._waker = Waker()
-        self._interval = keep_alive
-        self._keep_alive = self._keeper(keep_alive)
+        driver.look_after(_connections_of(weakref.ref(self)))
         _pools.add(self)
-
-    def _keeper(self, interval: float | None) -> KeepAlive | None:
-        if not interval:
-            return None
-        owner = weakref.ref(self)
-
-        def connections() -> list[BlockingConnection] | None:
-            pool = owner()
-            if pool is None:
-                return None
-            with pool._lock:
-                return list(pool._connections.values())
-
-        return KeepAlive(interval, connections)
 
     @property
     def closed(self) -> bool:
         return self._closed
 
-    def acquire(self, origin: Origin, budget: Budget) -> Lease:
-        """Return a connection to ``origin`` that looks alive.
+    def find(self, origin: Origin) -> Lease[C] | None:
+        """Return a connection to ``origin`` that looks alive, if there is one."""
+        connection = self._connections.get(origin)
+        if connection is None:
+            return None
+        if connection.usable():
+            return Lease(connection, True)
+        self.discard(origin, connection)
+        return None
+
+    async def acquire(self, origin: Origin, budget: Budget) -> Lease[C]:
+        """Return a connection to ``origin`` that looks alive, a new one where there is none.
 
         Raises:
             ConnectError: and its kinds; no connection could be made.
             NetworkError: the client is closed.
         """
-        connection = self._connections.get(origin)
-        if connection is not None and connection.usable():
-            return Lease(connection, True)
-        if connection is not None:
-            self.discard(origin, connection)
-        mine = _Dial()
+        mine = _Dial(self._driver.event())
         while True:
             try:
                 found = self._find_or_claim(origin, mine)
-                if isinstance(found, BlockingConnection):
-                    return Lease(found, True)
                 if found is mine:
-                    return Lease(self._dial(origin, budget, mine), False)
+                    return Lease(await self._dial(origin, budget, mine), False)
+                if not isinstance(found, _Dial):
+                    return Lease(found, True)
             except BaseException as error:
                 self._release(origin, mine, error)
                 raise
-            found.wait(origin, budget)
+            await found.wait(origin, budget)
 
-    def _find_or_claim(self, origin: Origin, mine: _Dial) -> BlockingConnection | _Dial:
-        """Return a connection, somebody's dial to wait for, or ``mine`` if this thread is to dial."""
+    def _find_or_claim(self, origin: Origin, mine: _Dial) -> C | _Dial:
+        """Return a connection, somebody's dial to wait for, or ``mine`` if this caller is to dial."""
         with self._lock:
             self._require_open()
             connection = self._connections.get(origin)
@@ -124,8 +117,8 @@ class Pool:
                 return connection
             return self._dials.setdefault(origin, mine)
 
-    def _dial(self, origin: Origin, budget: Budget, mine: _Dial) -> BlockingConnection:
-        connection = dial(self._dialer, origin.host, origin.port, budget, self._require_open, self._waker)
+    async def _dial(self, origin: Origin, budget: Budget, mine: _Dial) -> C:
+        connection = await dial(self._dialer, self._driver, origin.host, origin.port, budget, self._require_open)
         with self._lock:
             before = self._connections.get(origin)
             if not self._closed:
@@ -136,8 +129,7 @@ class Pool:
         if before is not None:
             before.retire()
         self._release(origin, mine, None)
-        if self._keep_alive is not None:
-            self._keep_alive.start()
+        self._driver.keep_alive(connection)
         self._trim()
         return connection
 
@@ -151,7 +143,7 @@ class Pool:
         if self._closed:
             raise NetworkError("the client is closed")
 
-    def discard(self, origin: Origin, connection: BlockingConnection) -> None:
+    def discard(self, origin: Origin, connection: C) -> None:
         """Give no more requests to ``connection``; those that run on it go on."""
         with self._lock:
             if self._connections.get(origin) is connection:
@@ -169,14 +161,12 @@ class Pool:
             self.discard(origin, connection)
 
     def close(self) -> None:
-        """Close every connection; threads that use or make one get a ``NetworkError``."""
+        """Close every connection; who uses or makes one gets a ``NetworkError``."""
         with self._lock:
             self._closed = True
             connections = list(self._connections.values())
             self._connections.clear()
-        if self._keep_alive is not None:
-            self._keep_alive.stop()
-        self._waker.wake()
+        self._driver.wake()
         for connection in connections:
             connection.close()
 
@@ -185,13 +175,25 @@ class Pool:
         connections = list(self._connections.values())
         self._lock = threading.Lock()
         self._connections, self._dials = {}, {}
-        self._waker = Waker()
-        self._keep_alive = self._keeper(self._interval)
+        self._driver.forget()
         for connection in connections:
             connection.disown()
 
 
-_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
+def _connections_of(owner: weakref.ref[Pool[C]]) -> Callable[[], list[C] | None]:
+    """Return what gives the connections of a pool without keeping it."""
+
+    def connections() -> list[C] | None:
+        pool = owner()
+        if pool is None:
+            return None
+        with pool._lock:
+            return list(pool._connections.values())
+
+    return connections
+
+
+_pools: weakref.WeakSet[Pool[Any]] = weakref.WeakSet()
 
 
 def _after_fork() -> None:

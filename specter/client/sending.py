@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import Final
+from typing import Any, Final, TypeVar
 
+from specter.client.base_response import BaseResponse
 from specter.client.headers import Headers
 from specter.client.pool import Lease, Pool
 from specter.client.request import Request
-from specter.client.response import Response
 from specter.client.timeouts import Timeouts
 from specter.client.timing import Timing
 from specter.errors import Error, NetworkError, Timeout
@@ -23,6 +23,8 @@ SIGN_OF_LIFE: Final = 1.0
 ROUND_TRIPS: Final = 4
 """... or round trips, where these take longer."""
 
+R = TypeVar("R", bound=BaseResponse)
+
 logger = logging.getLogger("specter.client")
 
 
@@ -30,8 +32,8 @@ class _Silence(NetworkError):
     """A connection used before does not answer any more."""
 
 
-def exchange(pool: Pool, request: Request, timeouts: Timeouts) -> Response:
-    """Send ``request``; return its response with the body still to be read.
+async def exchange(pool: Pool[Any], request: Request, timeouts: Timeouts, respond: type[R]) -> R:
+    """Send ``request``; return its response, a ``respond``, with the body still to be read.
 
     It is sent a second time, on another connection, when the server did not process it, or when it does no harm
     twice and a connection that had been used before turns out to be dead.
@@ -39,12 +41,12 @@ def exchange(pool: Pool, request: Request, timeouts: Timeouts) -> Response:
     budget = timeouts.start()
     timing = Timing(budget.started)
     for last in (False, True):
-        lease = pool.acquire(request.url.origin, budget)
+        lease = pool.find(request.url.origin) or await pool.acquire(request.url.origin, budget)
         timing.reused = lease.reused
         timing.connected = timing.elapsed()
         attempt = _Attempt(request, lease, budget)
         try:
-            return attempt.run(timing)
+            return await attempt.run(timing, respond)
         except BaseException as error:
             attempt.transfer.close()
             repeat = not last and attempt.may_repeat(error)
@@ -61,20 +63,20 @@ class _Attempt:
 
     __slots__ = ("_lease", "_request", "transfer")
 
-    def __init__(self, request: Request, lease: Lease, budget: Budget) -> None:
+    def __init__(self, request: Request, lease: Lease[Any], budget: Budget) -> None:
         self._request = request
         self._lease = lease
         self.transfer = Transfer(lease.connection, budget)
 
-    def run(self, timing: Timing) -> Response:
+    async def run(self, timing: Timing, respond: type[R]) -> R:
         request, transfer, connection = self._request, self.transfer, self._lease.connection
         body = request.body
-        transfer.start(request.fields(), None if body is None or body.length == 0 else body.pieces())
+        await transfer.start(request.fields(), None if body is None or body.length == 0 else body.pieces())
         if self._lease.reused and request.safe:
-            self._expect_a_sign()
-        status, fields = transfer.head()
+            await self._expect_a_sign()
+        status, fields = await transfer.head()
         timing.headers = timing.elapsed()
-        return Response(
+        return respond(
             status,
             headers=Headers.from_wire(fields),
             request=request,
@@ -84,11 +86,11 @@ class _Attempt:
             connection=connection.info,
         )
 
-    def _expect_a_sign(self) -> None:
+    async def _expect_a_sign(self) -> None:
         """A server that lost the connection may say nothing at all: do not wait for it until the read timeout."""
         connection = self._lease.connection
         limit = max(SIGN_OF_LIFE, ROUND_TRIPS * connection.round_trip)
-        if not self.transfer.head_within(limit) and connection.signs_of_life == self.transfer.exchange.signs:
+        if not await self.transfer.head_within(limit) and connection.signs_of_life == self.transfer.exchange.signs:
             raise _Silence(f"{connection.host} does not answer on this connection any more")
 
     def may_repeat(self, error: BaseException) -> bool:

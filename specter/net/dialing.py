@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import select
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from specter._backend import udp
 from specter._entropy import Entropy
-from specter._wire import NEVER
 from specter.errors import ConnectError
 from specter.h3.config import H3Config
 from specter.h3.connection import H3Connection
 from specter.h3.errors import H3ErrorCode
 from specter.net import clock
-from specter.net.blocking import BlockingConnection
 from specter.net.budget import Budget, Wait
 from specter.net.channel import Channel
+from specter.net.connection import BaseConnection
+from specter.net.driver import Driver
 from specter.net.entropy import SystemEntropy
 from specter.net.failures import connection_failure
 from specter.net.info import describe
 from specter.net.racing import Race
 from specter.net.resolver import Resolver
-from specter.net.waker import Waker
 from specter.quic.config import QuicConfig
 from specter.quic.connection import Connection
 from specter.quic.events import ConnectionClosed, HandshakeCompleted
@@ -36,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Dialer", "Handshake", "dial"]
 
 Address = udp.SocketAddress
+C = TypeVar("C", bound=BaseConnection)
 
 logger = logging.getLogger("specter.connection")
 
@@ -73,8 +72,6 @@ class Dialer:
     entropy: Entropy = field(default_factory=SystemEntropy)
     local_address: str | None = None
     tokens: TokenCache = field(default_factory=TokenCache)
-    spin: int = 0
-    """Nanoseconds that a thread looks for datagrams before it sleeps."""
 
     def begin(self, tls: ClientTlsConfig, host: str, address: Address, now: int) -> Handshake:
         """Open a socket towards ``address`` and start the handshake. ``OSError`` when the system cannot."""
@@ -145,44 +142,25 @@ class Handshake:
             self.channel.close()
 
 
-def dial(
-    dialer: Dialer, host: str, port: int, budget: Budget, stop: Callable[[], None], waker: Waker
-) -> BlockingConnection:
-    """Connect to ``host``; ``stop`` raises once nobody wants the connection, ``waker`` then ends a sleep.
+async def dial(dialer: Dialer, driver: Driver[C], host: str, port: int, budget: Budget, stop: Callable[[], None]) -> C:
+    """Connect to ``host``; ``stop`` raises once nobody wants the connection.
 
     Raises:
         ConnectError: among them ``ConnectTimeout``, ``HandshakeError`` and ``CertificateError``.
     """
     deadline = budget.deadline(Wait.CONNECT, clock.now())
     tls = dialer.tls(host)
-    addresses = dialer.resolver.resolve(host, port, budget, stop=stop)
+    addresses = await dialer.resolver.resolve(host, port, budget, driver.event, stop=stop)
 
-    def park(handshakes: Sequence[Handshake], until: int) -> None:
-        _sleep(handshakes, until, waker)
+    async def park(handshakes: Sequence[Handshake], until: int) -> None:
+        await driver.park(handshakes, until)
         stop()
 
     race = Race(host, lambda address, now: dialer.begin(tls, host, address, now), park)
-    winner = race.run(addresses, deadline)
+    winner = await race.run(addresses, deadline)
     if winner is None:
         tried = ", ".join(address[0] for address in addresses[:4])
         raise budget.expired(Wait.CONNECT, f"connecting to {host} port {port} ({tried})")
-    connection = BlockingConnection(winner.channel, host, spin=dialer.spin)
+    connection = driver.connection(winner.channel, host)
     connection.on_token(lambda token: dialer.tokens.put(host, port, token))
     return connection
-
-
-def _sleep(handshakes: Sequence[Handshake], until: int, waker: Waker) -> None:
-    """Sleep until a socket or ``waker`` is readable, or until the moment ``until`` (ns)."""
-    timeout = -1 if until >= NEVER else max(until - clock.now(), 0)
-    if len(handshakes) == 1:
-        handshakes[0].channel.udp.wait(timeout, waker.fd)
-        return
-    descriptors = [handshake.channel.udp.fileno() for handshake in handshakes]
-    descriptors.append(waker.fd)
-    if not hasattr(select, "poll"):
-        select.select(descriptors, [], [], None if timeout < 0 else timeout / clock.SECOND)
-        return
-    poll = select.poll()
-    for descriptor in descriptors:
-        poll.register(descriptor, select.POLLIN)
-    poll.poll(None if timeout < 0 else -(-timeout // 1_000_000))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, Protocol, TypeVar
 
 from specter._backend import udp
@@ -45,14 +45,14 @@ A = TypeVar("A", bound=Attempt)
 class Race(Generic[A]):
     """Runs attempts against each other.
 
-    ``begin`` starts one; ``park`` sleeps until one of those given can advance, or until the moment given.
+    ``begin`` starts one; ``park`` waits until one of those given can advance, or until the moment given.
     """
 
     def __init__(
         self,
         host: str,
         begin: Callable[[Address, int], A],
-        park: Callable[[Sequence[A], int], None],
+        park: Callable[[Sequence[A], int], Awaitable[None]],
         *,
         now: Callable[[], int] = clock.now,
         stagger: int = STAGGER,
@@ -65,7 +65,7 @@ class Race(Generic[A]):
         self._running: dict[A, Address] = {}
         self._failures: list[tuple[Address, Error]] = []
 
-    def run(self, addresses: Sequence[Address], deadline: int) -> A | None:
+    async def run(self, addresses: Sequence[Address], deadline: int) -> A | None:
         """Return the winner with the others closed, None when ``deadline`` (ns) passed.
 
         Raises:
@@ -88,7 +88,7 @@ class Race(Generic[A]):
                 if now >= deadline:
                     return None
                 if self._running:
-                    self._park(list(self._running), self._alarm(deadline, next_start if waiting else NEVER))
+                    await self._park(list(self._running), self._alarm(deadline, next_start if waiting else NEVER))
         finally:
             self._abandon_all()
 

@@ -12,6 +12,7 @@ from specter._backend import udp
 from specter.errors import ConnectError
 from specter.net import clock
 from specter.net.budget import Budget, Wait
+from specter.net.driver import Event
 
 __all__ = ["Overrides", "Resolver", "interleave", "literal"]
 
@@ -21,7 +22,7 @@ Overrides: TypeAlias = Mapping[str, str | Sequence[str]]
 """``"host"`` or ``"host:port"`` to one or several IP addresses."""
 
 TICK: Final = clock.SECOND // 4
-"""How often (ns) a thread that waits for a lookup looks whether it still wants to."""
+"""How often (ns) who waits for a lookup looks whether it is still wanted."""
 
 
 def literal(host: str, port: int) -> Address | None:
@@ -72,10 +73,18 @@ class Resolver:
         self._overrides = {_normal(name): _listed(value) for name, value in (overrides or {}).items()}
         self._lookup = lookup
 
-    def resolve(
-        self, host: str, port: int, budget: Budget, *, stop: Callable[[], None] = lambda: None
+    async def resolve(
+        self,
+        host: str,
+        port: int,
+        budget: Budget,
+        event: Callable[[], Event],
+        *,
+        stop: Callable[[], None] = lambda: None,
     ) -> list[Address]:
-        """Return the addresses of ``host`` in the order to try them; ``stop`` raises when nobody wants them any more.
+        """Return the addresses of ``host`` in the order to try them.
+
+        ``event`` makes what the lookup is waited for with; ``stop`` raises when nobody wants the answer any more.
 
         Raises:
             ConnectError: the name has no address.
@@ -87,12 +96,12 @@ class Resolver:
         address = literal(host, port)
         if address is not None:
             return [address]
-        return interleave(self._ask(host, port, budget, stop))
+        return interleave(await self._ask(_Query(self._lookup, host, port, event()), budget, stop))
 
-    def _ask(self, host: str, port: int, budget: Budget, stop: Callable[[], None]) -> Sequence[Address]:
-        query = _Query(self._lookup, host, port)
+    async def _ask(self, query: _Query, budget: Budget, stop: Callable[[], None]) -> Sequence[Address]:
+        host = query.host
         deadline = budget.deadline(Wait.CONNECT, clock.now())
-        while not query.wait(min(deadline - clock.now(), TICK)):
+        while not await query.done.wait(min(deadline, clock.now() + TICK)):
             stop()
             if clock.now() >= deadline:
                 raise budget.expired(Wait.CONNECT, f"looking up {host}")
@@ -104,12 +113,13 @@ class Resolver:
 
 
 class _Query:
-    """One lookup in a thread of its own."""
+    """One lookup in a thread of its own; ``done`` happens at its end."""
 
-    def __init__(self, lookup: Lookup, host: str, port: int) -> None:
+    def __init__(self, lookup: Lookup, host: str, port: int, done: Event) -> None:
+        self.host = host
+        self.done = done
         self.addresses: Sequence[Address] = ()
         self.error: OSError | None = None
-        self._done = threading.Event()
         self._task = (lookup, host, port)
         threading.Thread(target=self._run, name=f"specter-resolve-{host}", daemon=True).start()
 
@@ -122,10 +132,7 @@ class _Query:
         except UnicodeError as error:
             self.error = OSError(str(error))
         finally:
-            self._done.set()
-
-    def wait(self, nanoseconds: int) -> bool:
-        return self._done.wait(max(nanoseconds, 0) / clock.SECOND)
+            self.done.set()
 
 
 def _normal(name: str) -> str:

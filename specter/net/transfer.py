@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
 from specter.h3.events import Headers
 from specter.net import clock
-from specter.net.blocking import BlockingConnection
 from specter.net.budget import Budget, Wait
-from specter.net.exchange import END, FAILED, HEAD, READABLE, STOPPED, WRITABLE, Exchange
+from specter.net.connection import BaseConnection, Fields
+from specter.net.exchange import END, FAILED, FREE, HEAD, READABLE, STOPPED, WRITABLE, Exchange
 
 __all__ = ["Transfer"]
 
@@ -17,7 +17,7 @@ EMPTY: Final = memoryview(b"")
 
 
 class Transfer:
-    """Blocking operations on one exchange of a shared connection. One thread at a time.
+    """Operations on one exchange of a shared connection, one at a time.
 
     A server may answer before it has the whole body, and may answer piece by piece as the body comes. So what
     is left of the body when the response's head is here goes out while the response is read.
@@ -25,7 +25,7 @@ class Transfer:
 
     __slots__ = ("_body", "_budget", "_connection", "_piece", "exchange")
 
-    def __init__(self, connection: BlockingConnection, budget: Budget) -> None:
+    def __init__(self, connection: BaseConnection, budget: Budget) -> None:
         self.exchange = Exchange()
         self._connection = connection
         self._budget = budget
@@ -38,13 +38,25 @@ class Transfer:
 
     # -- the request ------------------------------------------------------------------------------
 
-    def start(self, fields: Sequence[tuple[bytes, bytes]], body: Iterator[bytes] | None) -> None:
+    async def start(self, fields: Fields, body: Iterator[bytes] | None) -> None:
         """Send the header section, and the body until it is sent, refused, or the response is here."""
-        self._connection.open(self.exchange, fields, fin=body is None, budget=self._budget)
+        await self._open(fields, fin=body is None)
         self._body = body
         while self._body is not None and not self.exchange.flags & (HEAD | FAILED):
             if not self._push():
-                self._wait(WRITABLE | STOPPED | HEAD, Wait.WRITE)
+                await self._wait(WRITABLE | STOPPED | HEAD, Wait.WRITE)
+
+    async def _open(self, fields: Fields, *, fin: bool) -> None:
+        """Wait for a free stream where the server allows no more right now."""
+        connection, exchange, deadline = self._connection, self.exchange, 0
+        try:
+            while not connection.try_open(exchange, fields, fin):
+                deadline = deadline or self._budget.deadline(Wait.POOL, clock.now())
+                if not await connection.until(exchange, FREE, deadline):
+                    raise self._budget.expired(Wait.POOL, f"{connection.host} allows no more streams at once")
+        finally:
+            if exchange.stream_id < 0:
+                connection.leave_queue(exchange)
 
     def _push(self) -> bool:
         """Send a piece of the body; False when the connection takes nothing for now."""
@@ -74,53 +86,53 @@ class Transfer:
 
     # -- the response -----------------------------------------------------------------------------
 
-    def head(self) -> tuple[int, Headers]:
+    async def head(self) -> tuple[int, Headers]:
         """Wait for the final response's status and header section."""
-        self._wait(HEAD, Wait.READ)
+        await self._wait(HEAD, Wait.READ)
         return self.exchange.status, self.exchange.headers
 
-    def head_within(self, seconds: float) -> bool:
+    async def head_within(self, seconds: float) -> bool:
         """Wait for the head, but only so long; return whether it came. A failure is raised."""
         limit = self._budget.deadline(Wait.READ, clock.now())
         deadline = min(limit, clock.after(clock.now(), seconds))
-        if self._connection.wait(self.exchange, HEAD, deadline):
+        if await self._connection.until(self.exchange, HEAD, deadline):
             self._raise_if_failed(HEAD)
             return True
         if deadline == limit:
             raise self._budget.expired(Wait.READ)
         return False
 
-    def read(self, limit: int) -> bytes:
+    async def read(self, limit: int) -> bytes:
         """Return 1 to ``limit`` body bytes, ``b""`` at the end."""
         while True:
             data = b"" if self.exchange.flags & END else self._connection.read(self.exchange, limit)
-            if data or self._at_end():
+            if data or await self._at_end():
                 return data
 
-    def readinto(self, view: memoryview) -> int:
+    async def readinto(self, view: memoryview) -> int:
         """Fill ``view`` as far as bytes are here, with at least one; 0 at the end."""
         while True:
             count = 0 if self.exchange.flags & END else self._connection.readinto(self.exchange, view)
-            if count or self._at_end():
+            if count or await self._at_end():
                 return count
 
-    def _at_end(self) -> bool:
+    async def _at_end(self) -> bool:
         """Nothing is here: return whether that is the end, else wait for more."""
         exchange = self.exchange
         if exchange.flags & END:
-            self._finish_body()
+            await self._finish_body()
             return True
         if self._body is None:
-            self._wait(READABLE | END, Wait.READ)
+            await self._wait(READABLE | END, Wait.READ)
         elif not self._push():
-            self._wait(READABLE | END | WRITABLE | STOPPED, Wait.READ)
+            await self._wait(READABLE | END | WRITABLE | STOPPED, Wait.READ)
         return False
 
-    def _finish_body(self) -> None:
+    async def _finish_body(self) -> None:
         """The response is complete: what the server still takes of the request may go, but nothing depends on it."""
         while self._body is not None and not self.exchange.flags & FAILED:
             deadline = self._budget.deadline(Wait.WRITE, clock.now())
-            if not self._push() and not self._connection.wait(self.exchange, WRITABLE | STOPPED, deadline):
+            if not self._push() and not await self._connection.until(self.exchange, WRITABLE | STOPPED, deadline):
                 break
         self._drop_body()
 
@@ -131,9 +143,9 @@ class Transfer:
 
     # -- waiting ----------------------------------------------------------------------------------
 
-    def _wait(self, wanted: int, wait: Wait) -> None:
+    async def _wait(self, wanted: int, wait: Wait) -> None:
         deadline = self._budget.deadline(wait, clock.now())
-        if not self._connection.wait(self.exchange, wanted, deadline):
+        if not await self._connection.until(self.exchange, wanted, deadline):
             raise self._budget.expired(wait)
         self._raise_if_failed(wanted)
 

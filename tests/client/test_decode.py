@@ -200,7 +200,7 @@ def test_a_failure_while_reading_into_a_buffer_is_not_an_end(client: specter.Cli
         with pytest.raises(specter.DecodingError, match="cut off"):
             all(response.readinto(buffer) for _ in range(1000))
         assert response.is_closed
-        with pytest.raises(specter.StreamConsumed):
+        with pytest.raises(specter.StreamClosed):
             response.readinto(buffer)
 
 

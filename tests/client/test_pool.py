@@ -11,8 +11,12 @@ import pytest
 import specter
 from specter.client.pool import Pool
 from specter.client.url import Origin
+from specter.net.blocking import BlockingConnection
+from specter.net.budget import Budget
 from specter.net.dialing import Dialer
+from specter.net.inline import run_inline
 from specter.net.resolver import Resolver
+from specter.net.threads import ThreadDriver
 from specter.quic.config import QuicConfig
 from specter.testing.server import Server
 from tests.client.support import MakeClient, StartServer
@@ -312,33 +316,35 @@ def test_closing_tells_the_server_and_leaves_no_sockets(server: Server) -> None:
 # -- pool logic with a fake dial --------------------------------------------------------------------------
 
 
-def make_pool(monkeypatch: pytest.MonkeyPatch, dial: Any) -> Pool:
+def make_pool(monkeypatch: pytest.MonkeyPatch, dial: Any) -> Pool[BlockingConnection]:
     monkeypatch.setattr("specter.client.pool.dial", dial)
-    return Pool(Dialer(tls=lambda host: None, resolver=Resolver()))  # type: ignore[arg-type, return-value]
+    return Pool(Dialer(tls=lambda host: None, resolver=Resolver()), ThreadDriver())  # type: ignore[arg-type, return-value]
 
 
 def test_an_interrupted_dial_is_taken_over(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
-    from specter.net.budget import Budget
-
     calls: list[str] = []
     started = threading.Event()
 
-    def dial(*arguments: Any) -> Any:
+    async def dial(*arguments: Any) -> Any:
         calls.append(threading.current_thread().name)
         if len(calls) == 1:
             started.set()
-            time.sleep(0.1)
+            time.sleep(0.1)  # noqa: ASYNC251
             raise KeyboardInterrupt
         raise specter.ConnectError("refused")
 
     pool = make_pool(monkeypatch, dial)
     results: list[Any] = []
     origin = Origin("a.example", 443)
-    first = threading.Thread(target=lambda: results.extend(in_threads(1, lambda: pool.acquire(origin, Budget.of()))))
+
+    def acquire() -> Any:
+        return run_inline(pool.acquire(origin, Budget.of(connect=5)))
+
+    first = threading.Thread(target=lambda: results.extend(in_threads(1, acquire)))
     first.start()
     started.wait(5)
     with pytest.raises(specter.ConnectError, match="refused"):
-        pool.acquire(origin, Budget.of(connect=5))
+        acquire()
     first.join()
     assert isinstance(results[0], KeyboardInterrupt)
     assert len(set(calls)) == 2

@@ -31,7 +31,7 @@ class Pieces:
         self.closed = 0
         self.trailers: tuple[tuple[bytes, bytes], ...] = ()
 
-    def read(self, limit: int) -> bytes:
+    async def read(self, limit: int) -> bytes:
         if not self.pieces:
             if self.error is not None:
                 raise self.error
@@ -41,8 +41,8 @@ class Pieces:
         self.pieces[:1] = [rest] if rest else []
         return piece
 
-    def readinto(self, view: memoryview) -> int:
-        piece = self.read(len(view))
+    async def readinto(self, view: memoryview) -> int:
+        piece = await self.read(len(view))
         view[: len(piece)] = piece
         return len(piece)
 

@@ -13,7 +13,8 @@ from specter.client.url import Origin
 from specter.errors import NetworkError
 from specter.net.budget import Budget
 from specter.net.dialing import Dialer, TokenCache, dial
-from specter.net.waker import Waker
+from specter.net.inline import run_inline
+from specter.net.threads import ThreadDriver
 from specter.testing.server import Server
 
 
@@ -59,10 +60,10 @@ def test_a_dial_that_nobody_wants_any_more() -> None:
             warnings.simplefilter("ignore")
             dialer = Dialer(tls=Security(False).config)
         unwanted.set()
-        waker = Waker()
-        waker.wake()
+        driver = ThreadDriver()
+        driver.wake()
         with pytest.raises((NetworkError, specter.ConnectError)):
-            dial(dialer, server.host, server.port, Budget.of(connect=5), stop, waker)
+            run_inline(dial(dialer, driver, server.host, server.port, Budget.of(connect=5), stop))
 
 
 def test_a_client_that_is_closed_while_it_connects(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,8 +71,8 @@ def test_a_client_that_is_closed_while_it_connects(monkeypatch: pytest.MonkeyPat
         client = specter.Client(verify=server.ca_file)
         made: list[Any] = []
 
-        def dial_and_close(*arguments: Any) -> Any:
-            made.append(dial(*arguments))
+        async def dial_and_close(*arguments: Any) -> Any:
+            made.append(await dial(*arguments))
             client.close()
             return made[0]
 

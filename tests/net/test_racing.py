@@ -7,6 +7,7 @@ import pytest
 from specter._wire import NEVER
 from specter.errors import CertificateError, ConnectError, ConnectTimeout, Error, HandshakeError
 from specter.net.clock import SECOND
+from specter.net.inline import run_inline
 from specter.net.racing import STAGGER, Address, Race
 
 A, B, C = ("192.0.2.1", 443), ("192.0.2.2", 443), ("192.0.2.3", 443)
@@ -55,7 +56,7 @@ class Track:
         self.runners.append(runner)
         return runner
 
-    def park(self, runners: Sequence[Runner], until: int) -> None:
+    async def park(self, runners: Sequence[Runner], until: int) -> None:
         assert runners
         assert until > self.now
         self.now = until
@@ -63,7 +64,7 @@ class Track:
     def run(self, deadline: int = 60 * SECOND) -> Address | None:
         race = Race("a.example", self.begin, self.park, now=lambda: self.now)
         try:
-            winner = race.run(list(self.plan), deadline)
+            winner = run_inline(race.run(list(self.plan), deadline))
         finally:
             self.winner = None
         if winner is None:
@@ -146,10 +147,10 @@ def test_no_address() -> None:
 
 def test_an_interruption_leaves_nobody_running() -> None:
     class Interrupted(Track):
-        def park(self, runners: Sequence[Runner], until: int) -> None:
+        async def park(self, runners: Sequence[Runner], until: int) -> None:
             if len(runners) == 2:
                 raise KeyboardInterrupt
-            super().park(runners, until)
+            await super().park(runners, until)
 
     track = Interrupted({A: (NEVER, None), B: (NEVER, None)})
     with pytest.raises(KeyboardInterrupt):

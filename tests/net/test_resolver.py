@@ -4,12 +4,15 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from specter.errors import ConnectError, ConnectTimeout, NetworkError
 from specter.net.budget import Budget
+from specter.net.inline import run_inline
 from specter.net.resolver import Address, Resolver, interleave, literal, system_lookup
+from specter.net.threads import ThreadEvent
 
 V4, V4B, V4C = ("192.0.2.1", 443), ("192.0.2.2", 443), ("192.0.2.3", 443)
 V6, V6B = ("2001:db8::1", 443, 0, 0), ("2001:db8::2", 443, 0, 0)
@@ -17,6 +20,10 @@ V6, V6B = ("2001:db8::1", 443, 0, 0), ("2001:db8::2", 443, 0, 0)
 
 def never(host: str, port: int) -> Sequence[Address]:
     raise AssertionError("nobody should ask")
+
+
+def resolve(resolver: Resolver, host: str, port: int, budget: Budget, **options: Any) -> list[Address]:
+    return run_inline(resolver.resolve(host, port, budget, ThreadEvent, **options))
 
 
 @pytest.mark.parametrize(
@@ -35,8 +42,8 @@ def test_families_alternate(addresses: list[Address], ordered: list[Address]) ->
 
 def test_addresses_need_no_lookup() -> None:
     resolver = Resolver(lookup=never)
-    assert resolver.resolve("192.0.2.1", 443, Budget.of()) == [V4]
-    assert resolver.resolve("2001:db8::1", 443, Budget.of()) == [V6]
+    assert resolve(resolver, "192.0.2.1", 443, Budget.of()) == [V4]
+    assert resolve(resolver, "2001:db8::1", 443, Budget.of()) == [V6]
     assert literal("fe80::1%7", 1) == ("fe80::1", 1, 0, 7)
     assert literal("example.com", 443) is None
 
@@ -50,10 +57,10 @@ def test_overrides() -> None:
     resolver = Resolver(
         {"a.example": "192.0.2.1", "B.example:8443": ["192.0.2.2", "[2001:db8::2]"], "::1": "192.0.2.3"}, lookup=never
     )
-    assert resolver.resolve("a.example", 443, Budget.of()) == [V4]
-    assert resolver.resolve("A.EXAMPLE", 1, Budget.of()) == [("192.0.2.1", 1)]
-    assert resolver.resolve("b.example", 8443, Budget.of()) == [("192.0.2.2", 8443), ("2001:db8::2", 8443, 0, 0)]
-    assert resolver.resolve("::1", 443, Budget.of()) == [V4C]
+    assert resolve(resolver, "a.example", 443, Budget.of()) == [V4]
+    assert resolve(resolver, "A.EXAMPLE", 1, Budget.of()) == [("192.0.2.1", 1)]
+    assert resolve(resolver, "b.example", 8443, Budget.of()) == [("192.0.2.2", 8443), ("2001:db8::2", 8443, 0, 0)]
+    assert resolve(resolver, "::1", 443, Budget.of()) == [V4C]
     with pytest.raises(AssertionError):
         never("b.example", 443)
     with pytest.raises(ValueError, match=r"not to 'b\.example'"):
@@ -67,7 +74,7 @@ def test_a_lookup() -> None:
         asked.append((host, port))
         return [V4, V4B, V6]
 
-    assert Resolver(lookup=lookup).resolve("a.example", 443, Budget.of()) == [V4, V6, V4B]
+    assert resolve(Resolver(lookup=lookup), "a.example", 443, Budget.of()) == [V4, V6, V4B]
     assert asked == [("a.example", 443)]
 
 
@@ -82,9 +89,9 @@ def test_a_name_that_does_not_exist() -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     with pytest.raises(ConnectError, match=r"cannot look up no\.example: Name or service not known"):
-        Resolver(lookup=lookup).resolve("no.example", 443, Budget.of())
+        resolve(Resolver(lookup=lookup), "no.example", 443, Budget.of())
     with pytest.raises(ConnectError, match="has no address"):
-        Resolver(lookup=lambda host, port: []).resolve("no.example", 443, Budget.of())
+        resolve(Resolver(lookup=lambda host, port: []), "no.example", 443, Budget.of())
 
 
 def test_a_slow_lookup_ends_in_time() -> None:
@@ -96,7 +103,7 @@ def test_a_slow_lookup_ends_in_time() -> None:
 
     start = time.monotonic()
     with pytest.raises(ConnectTimeout, match="looking up"):
-        Resolver(lookup=lookup).resolve("slow.example", 443, Budget.of(connect=0.05))
+        resolve(Resolver(lookup=lookup), "slow.example", 443, Budget.of(connect=0.05))
     assert time.monotonic() - start < 1
     answer.set()
 
@@ -112,5 +119,5 @@ def test_a_lookup_that_nobody_wants_any_more() -> None:
         raise NetworkError("closed")
 
     with pytest.raises(NetworkError, match="closed"):
-        Resolver(lookup=lookup).resolve("slow.example", 443, Budget.of(), stop=stop)
+        resolve(Resolver(lookup=lookup), "slow.example", 443, Budget.of(), stop=stop)
     answer.set()
