@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias
 
 from specter.client.decoding import decoder_for
@@ -73,8 +74,7 @@ class BaseResponse:
         self.timing = timing
         self.informational = informational
         """Interim responses (1xx) that came before: ``(status, headers)``."""
-        self.connection = connection
-        """Addresses, cipher suite and certificates of the connection it came over."""
+        self._connection = connection
         self._source = source
         limits = request.decode
         self._decoder = None if limits is None else decoder_for(request.method, status_code, headers, limits)
@@ -88,6 +88,12 @@ class BaseResponse:
     @property
     def url(self) -> URL:
         return self.request.url
+
+    @property
+    def connection(self) -> ConnectionInfo | None:
+        """The connection it came over: addresses, what was negotiated, certificates, figures as of now."""
+        info = self._connection
+        return replace(info, reused=True) if info is not None and self.timing.reused else info
 
     @property
     def reason_phrase(self) -> str:

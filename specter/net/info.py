@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import weakref
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
+from specter.net import clock
 from specter.net.channel import Channel
+from specter.quic.connection import Connection
+from specter.quic.core import ConnectionStats
 from specter.quic.packet import QUIC_V1, QUIC_V2
 from specter.tls.ciphers import CipherSuite
 from specter.tls.key_exchange import NamedGroup
@@ -21,10 +25,15 @@ _QUIC_VERSIONS: Final = {QUIC_V1: "QUICv1", QUIC_V2: "QUICv2"}
 
 @dataclass(frozen=True, slots=True)
 class ConnectionInfo:
-    """The two ends of a connection and what they agreed on."""
+    """The two ends of a connection, what they agreed on, and how it goes.
+
+    The figures at the end are those of the moment they are looked at; of a connection that is over, the last ones.
+    They are about the whole connection, which may carry many requests.
+    """
 
     local_address: tuple[str, int]
     remote_address: tuple[str, int]
+    """IP address and port; ``("", 0)`` where the socket was closed before anybody asked."""
     quic_version: str
     """``"QUICv1"`` or ``"QUICv2"``."""
     tls_version: str
@@ -33,20 +42,51 @@ class ConnectionInfo:
     alpn: str
     peer_certificates: tuple[x509.Certificate, ...]
     """The server's chain, leaf first."""
+    _stats: ConnectionStats = field(repr=False, compare=False)
+    _quic: weakref.ref[Connection] = field(repr=False, compare=False)
+    reused: bool = False
+    """Whether the connection existed before the request whose response this comes from."""
+
+    @property
+    def round_trip_time(self) -> float:
+        """The smoothed round-trip time in seconds (RFC 9002, section 5.3)."""
+        return self._now().smoothed_rtt / clock.SECOND
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes of all datagrams sent, handshake included, without UDP and IP headers."""
+        return self._now().bytes_sent
+
+    @property
+    def bytes_received(self) -> int:
+        """Bytes of all datagrams that came, handshake included, without UDP and IP headers."""
+        return self._now().bytes_received
+
+    @property
+    def packets_lost(self) -> int:
+        """Packets of ours that were declared lost (RFC 9002, section 6)."""
+        return self._now().packets_lost
+
+    def _now(self) -> ConnectionStats:
+        quic = self._quic()
+        return self._stats if quic is None else quic.stats
 
 
 def describe(channel: Channel) -> ConnectionInfo:
     """Return what ``channel`` is about; addresses are ``("", 0)`` once its socket is closed."""
-    tls = channel.quic.tls
+    quic = channel.quic
+    tls = quic.tls
     return ConnectionInfo(
         local_address=_address(channel, local=True),
         remote_address=_address(channel, local=False),
-        quic_version=_QUIC_VERSIONS[channel.quic.version],
+        quic_version=_QUIC_VERSIONS[quic.version],
         tls_version="TLSv1.3",
         cipher_suite=_name(CipherSuite, tls.cipher_suite),
         key_exchange=_name(NamedGroup, tls.group),
         alpn=tls.alpn,
         peer_certificates=tuple(tls.peer_certificates),
+        _stats=quic.stats,
+        _quic=weakref.ref(quic),
     )
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import io
 import json
 import tracemalloc
+import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -254,3 +257,38 @@ def test_congestion_controllers(make_client: Any, server: Server) -> None:
 
 def test_an_upload_of_a_file_object_without_a_name(client: specter.Client) -> None:
     assert client.post("/echo", content=io.BytesIO(b"in memory")).content == b"in memory"
+
+
+def test_the_figures_of_a_connection_are_live(make_client: Any, server: Server) -> None:
+    client = make_client(server)
+    response = client.get("/bytes/10")
+    info = response.connection
+    assert info is not None
+    assert not info.reused
+    assert 0 < info.round_trip_time < 1
+    sent, received = info.bytes_sent, info.bytes_received
+    assert sent > 1200  # a ClientHello is padded
+    assert received > 1200
+    again = client.post("/echo", content=bytes(500_000)).connection
+    assert again is not None
+    assert again.reused
+    assert again.local_address == info.local_address
+    assert info == replace(again, reused=False)
+    assert info.bytes_sent > sent + 500_000
+    assert info.bytes_received > received + 500_000
+    assert info.packets_lost < 100
+    client.close()
+    assert info.bytes_sent > sent + 500_000
+
+
+def test_what_is_known_of_a_connection_does_not_keep_it(server: Server) -> None:
+    with specter.Client(verify=server.ca_file) as client:
+        info = client.get(server.url + "/bytes/10").connection
+        (connection,) = client._pool._connections.values()
+        quic = weakref.ref(connection.channel.quic)
+    del client, connection
+    gc.collect()
+    assert quic() is None
+    assert info is not None
+    assert info.bytes_received > 1200
+    assert 0 < info.round_trip_time < 1
