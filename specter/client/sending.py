@@ -43,6 +43,8 @@ async def exchange(pool: Pool[Any], request: Request, timeouts: Timeouts, respon
     for last in (False, True):
         lease = pool.find(request.url.origin) or await pool.acquire(request.url.origin, budget)
         timing.reused = lease.reused
+        if not lease.reused:
+            timing.steps = lease.connection.steps
         timing.connected = timing.elapsed()
         attempt = _Attempt(request, lease, budget)
         try:

@@ -16,6 +16,7 @@ from specter.net.exchange import END, FAILED, READABLE, STOPPED, WRITABLE, Excha
 from specter.net.exchanges import Exchanges
 from specter.net.gathering import Gathering
 from specter.net.info import describe
+from specter.net.steps import DialSteps
 from specter.quic.errors import StreamLimitReached
 
 __all__ = ["BaseConnection", "Fields"]
@@ -40,6 +41,8 @@ class BaseConnection(ABC):
 
     def __init__(self, channel: Channel, host: str) -> None:
         self.host = host
+        self.steps: DialSteps | None = None
+        """When it was made, if somebody looked."""
         self.info = describe(channel)
         self._channel = channel
         self._engine = channel.engine

@@ -24,6 +24,7 @@ from specter.net.failures import connection_failure
 from specter.net.info import describe
 from specter.net.racing import Race
 from specter.net.resolver import Resolver
+from specter.net.steps import DialSteps
 from specter.quic.config import QuicConfig
 from specter.quic.connection import Connection
 from specter.quic.events import ConnectionClosed, HandshakeCompleted
@@ -92,10 +93,12 @@ class Dialer:
 class Handshake:
     """A connection until its handshake is complete."""
 
-    __slots__ = ("_host", "channel")
+    __slots__ = ("_host", "answered", "channel")
 
     def __init__(self, channel: Channel, host: str) -> None:
         self.channel = channel
+        self.answered = 0
+        """When the first datagram came (ns)."""
         self._host = host
 
     def next_deadline(self) -> int:
@@ -104,7 +107,8 @@ class Handshake:
     def advance(self, now: int) -> bool:
         """Move bytes and time; return whether the handshake is complete. Raises what ended it."""
         channel, engine = self.channel, self.channel.engine
-        channel.receive(now)
+        if channel.receive(now) and not self.answered:
+            self.answered = now
         if engine.next_deadline() <= now:
             engine.handle_deadline(now)
         complete = self._complete()
@@ -151,6 +155,7 @@ async def dial(dialer: Dialer, driver: Driver[C], host: str, port: int, budget: 
     deadline = budget.deadline(Wait.CONNECT, clock.now())
     tls = dialer.tls(host)
     addresses = await dialer.resolver.resolve(host, port, budget, driver.event, stop=stop)
+    looked_up = clock.now()
 
     async def park(handshakes: Sequence[Handshake], until: int) -> None:
         await driver.park(handshakes, until)
@@ -162,5 +167,6 @@ async def dial(dialer: Dialer, driver: Driver[C], host: str, port: int, budget: 
         tried = ", ".join(address[0] for address in addresses[:4])
         raise budget.expired(Wait.CONNECT, f"connecting to {host} port {port} ({tried})")
     connection = driver.connection(winner.channel, host)
+    connection.steps = DialSteps(looked_up, winner.answered, clock.now())
     connection.on_token(lambda token: dialer.tokens.put(host, port, token))
     return connection

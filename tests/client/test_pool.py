@@ -349,3 +349,28 @@ def test_an_interrupted_dial_is_taken_over(monkeypatch: pytest.MonkeyPatch, serv
     assert isinstance(results[0], KeyboardInterrupt)
     assert len(set(calls)) == 2
     assert not pool._dials
+
+
+# -- what it takes to connect -----------------------------------------------------------------------------
+
+
+def test_the_steps_of_connecting_are_timed(server: Server) -> None:
+    def slow_lookup(host: str, port: int) -> list[Any]:
+        time.sleep(0.2)
+        return [("127.0.0.1", port)]
+
+    with specter.Client(verify=server.ca_file) as client:
+        client._pool._dialer.resolver._lookup = slow_lookup
+        timing = client.get(f"https://localhost:{server.port}/bytes/1").timing
+    assert timing.looked_up is not None
+    assert timing.answered is not None
+    assert timing.secured is not None
+    assert 0.2 <= timing.looked_up < timing.answered <= timing.secured < 5
+
+
+def test_who_waits_for_the_dial_of_another_reuses_its_connection(server: Server, make_client: MakeClient) -> None:
+    client = make_client(server)
+    timings = in_threads(4, lambda: client.get("/bytes/1").timing)
+    assert sorted(timing.reused for timing in timings) == [False, True, True, True]
+    for timing in timings:
+        assert (timing.secured is None) == timing.reused

@@ -200,6 +200,13 @@ def test_timing_and_connection(client: specter.Client, server: Server) -> None:
     first, second = client.get("/bytes/10"), client.get("/bytes/10")
     assert not first.timing.reused
     assert second.timing.reused
+    assert second.timing.looked_up is second.timing.answered is second.timing.secured is None
+    made = first.timing
+    assert made.looked_up is not None
+    assert made.answered is not None
+    assert made.secured is not None
+    assert made.connected is not None
+    assert 0 <= made.looked_up < made.answered <= made.secured <= made.connected
     for timing in (first.timing, second.timing):
         assert timing.connected is not None
         assert timing.headers is not None
