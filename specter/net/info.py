@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import weakref
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 from specter.net import clock
 from specter.net.channel import Channel
-from specter.quic.connection import Connection
 from specter.quic.core import ConnectionStats
 from specter.quic.packet import QUIC_V1, QUIC_V2
+from specter.quic.rtt import RttEstimator
 from specter.tls.ciphers import CipherSuite
 from specter.tls.key_exchange import NamedGroup
 
@@ -43,33 +42,29 @@ class ConnectionInfo:
     peer_certificates: tuple[x509.Certificate, ...]
     """The server's chain, leaf first."""
     _stats: ConnectionStats = field(repr=False, compare=False)
-    _quic: weakref.ref[Connection] = field(repr=False, compare=False)
+    _rtt: RttEstimator = field(repr=False, compare=False)
     reused: bool = False
     """Whether the connection existed before the request whose response this comes from."""
 
     @property
     def round_trip_time(self) -> float:
         """The smoothed round-trip time in seconds (RFC 9002, section 5.3)."""
-        return self._now().smoothed_rtt / clock.SECOND
+        return self._rtt.smoothed / clock.SECOND
 
     @property
     def bytes_sent(self) -> int:
         """Bytes of all datagrams sent, handshake included, without UDP and IP headers."""
-        return self._now().bytes_sent
+        return self._stats.bytes_sent
 
     @property
     def bytes_received(self) -> int:
         """Bytes of all datagrams that came, handshake included, without UDP and IP headers."""
-        return self._now().bytes_received
+        return self._stats.bytes_received
 
     @property
     def packets_lost(self) -> int:
         """Packets of ours that were declared lost (RFC 9002, section 6)."""
-        return self._now().packets_lost
-
-    def _now(self) -> ConnectionStats:
-        quic = self._quic()
-        return self._stats if quic is None else quic.stats
+        return self._stats.packets_lost
 
 
 def describe(channel: Channel) -> ConnectionInfo:
@@ -86,7 +81,7 @@ def describe(channel: Channel) -> ConnectionInfo:
         alpn=tls.alpn,
         peer_certificates=tuple(tls.peer_certificates),
         _stats=quic.stats,
-        _quic=weakref.ref(quic),
+        _rtt=quic.rtt,
     )
 
 

@@ -25,6 +25,7 @@ from specter.quic.handshake import Handshake
 from specter.quic.inbound import Inbound
 from specter.quic.outbound import Outbound
 from specter.quic.packet import QUIC_V1
+from specter.quic.rtt import RttEstimator
 from specter.quic.streams import Stream
 from specter.quic.timers import Timers
 from specter.tls.client import ClientHandshake
@@ -378,6 +379,11 @@ class Connection:
         stats.congestion_window = core.recovery.window
         stats.bytes_in_flight = core.recovery.bytes_in_flight
         return stats
+
+    @property
+    def rtt(self) -> RttEstimator:
+        """The round-trip time, now and as long as the connection lives."""
+        return self._core.recovery.rtt
 
     @property
     def tls(self) -> TlsHandshake:

@@ -77,12 +77,13 @@ class Recovery:
         self.peer_max_ack_delay = DEFAULT_MAX_ACK_DELAY
         self.amplification_limited = False
         self.stats = RecoveryStats()
+        self.rtt = RttEstimator(config.initial_rtt)
         self._last_event = NEVER
         """When something was sent, acknowledged or probed last; before the first packet nothing can be overdue."""
         self._reset()
 
     def _reset(self) -> None:
-        self.rtt = RttEstimator(self._config.initial_rtt)
+        self.rtt.restart(self._config.initial_rtt)
         self.controller: CongestionController = make_controller(self._config.congestion, self._max_datagram)
         self.pacer = Pacer(self._max_datagram)
         self.pto_count = 0

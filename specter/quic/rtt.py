@@ -20,6 +20,10 @@ class RttEstimator:
     __slots__ = ("first_sample_time", "has_sample", "latest", "minimum", "smoothed", "variance")
 
     def __init__(self, initial: int) -> None:
+        self.restart(initial)
+
+    def restart(self, initial: int) -> None:
+        """Begin again with the estimate ``initial``: nothing is known of this path."""
         self.latest = 0
         self.minimum = 0
         self.smoothed = initial
