@@ -13,18 +13,21 @@ from specter._backend import datapath, reassembly
 from specter._entropy import Entropy
 from specter._frame_types import NewToken, StopSending
 from specter._wire import VARINT_MAX, TransportError
+from specter.quic import parameters
 from specter.quic.cids import LocalConnectionIds, RemoteConnectionIds
 from specter.quic.close import CloseState
 from specter.quic.config import MAX_TOKEN, QuicConfig
 from specter.quic.core import ConnectionStats, Core
 from specter.quic.delivery import Delivery, UserPing
 from specter.quic.dispatch import Dispatcher
+from specter.quic.early_data import EarlyDataStatus
 from specter.quic.errors import UnknownStream
 from specter.quic.events import Event
 from specter.quic.handshake import Handshake
 from specter.quic.inbound import Inbound
 from specter.quic.outbound import Outbound
 from specter.quic.packet import QUIC_V1
+from specter.quic.parameters import TransportParameters
 from specter.quic.rtt import RttEstimator
 from specter.quic.streams import Stream
 from specter.quic.timers import Timers
@@ -32,6 +35,7 @@ from specter.tls.client import ClientHandshake
 from specter.tls.config import ClientTlsConfig, ServerTlsConfig
 from specter.tls.engine import Handshake as TlsHandshake
 from specter.tls.server import ServerHandshake
+from specter.tls.session import Resumption
 
 if TYPE_CHECKING:
     from specter.quic.qlog import Trace
@@ -69,11 +73,14 @@ class Connection:
         token: bytes = b"",
         address: batches.Address = None,
         endpoints: Endpoints = (None, None),
+        resumption: Resumption | None = None,
     ) -> Connection:
         """Start a connection to a server; the first ``send`` gives its ClientHello.
 
         ``token`` is one from an earlier ``TokenReceived`` of the same server and QUIC version; above ``MAX_TOKEN``
-        bytes it is not used.
+        bytes it is not used. ``resumption`` has the session of an earlier ``TicketReceived``; with its ``early_data``,
+        streams can be opened and written to at once, which leave in 0-RTT packets. What a client sends so may reach the
+        server twice. ``EarlyDataRejected`` says that it was all for nothing.
         ``endpoints`` are the socket's own address and the server's, for the event log alone.
         """
         first_cid = entropy.token(CID_LENGTH)
@@ -81,7 +88,13 @@ class Connection:
         version = config.first_version
         core = _make_core(config, entropy, now, first_cid, original, is_client=True, address=address, version=version)
         core.token = token if len(token) <= MAX_TOKEN else b""
-        handshake = Handshake(core, lambda params: ClientHandshake(tls, entropy, params), original_dcid=original)
+        offer, remembered = _check_resumption(resumption)
+
+        def make_tls(params: bytes) -> ClientHandshake:
+            fits = offer is not None and offer.session.quic_version == core.version
+            return ClientHandshake(tls, entropy, params, offer if fits else None)
+
+        handshake = Handshake(core, make_tls, original_dcid=original, remembered=remembered)
         return cls._assemble(core, handshake, original, endpoints)
 
     @classmethod
@@ -124,7 +137,9 @@ class Connection:
             core.amplification.validate()
         handshake = Handshake(
             core,
-            lambda params: ServerHandshake(tls, entropy, params),
+            lambda params: ServerHandshake(
+                tls, entropy, params, version, parameters.encode_limits(core.local_parameters)
+            ),
             original_dcid=original_dcid,
             retry_scid=retry_scid,
         )
@@ -387,8 +402,13 @@ class Connection:
 
     @property
     def tls(self) -> TlsHandshake:
-        """The TLS engine: ``alpn``, ``cipher_suite``, ``group``, ``peer_certificates``."""
+        """The TLS engine: ``alpn``, ``cipher_suite``, ``group``, ``peer_certificates``, ``resumed``."""
         return self._handshake.tls
+
+    @property
+    def early_data(self) -> EarlyDataStatus:
+        """What became of the client's early data."""
+        return self._core.early_data.status
 
     @property
     def version(self) -> int:
@@ -417,6 +437,16 @@ class Connection:
 def _check_code(error_code: int) -> None:
     if not 0 <= error_code <= VARINT_MAX:
         raise ValueError(f"error code {error_code} does not fit a variable-length integer")
+
+
+def _check_resumption(resumption: Resumption | None) -> tuple[Resumption | None, TransportParameters | None]:
+    """Return what can be used of a resumption, and the server's transport parameters of that time."""
+    if resumption is None:
+        return None, None
+    try:
+        return resumption, parameters.decode(resumption.session.transport_parameters, from_server=True)
+    except TransportError:  # kept by somebody who damaged them
+        return None, None
 
 
 def _make_core(

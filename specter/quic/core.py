@@ -17,6 +17,7 @@ from specter._wire import NEVER
 from specter.quic.cids import LocalConnectionIds, RemoteConnectionIds
 from specter.quic.close import CLOSE_REASON_LIMIT, Closer, IdleTimer
 from specter.quic.config import QuicConfig
+from specter.quic.early_data import EarlyData
 from specter.quic.events import CloseKind, ConnectionClosed, Event
 from specter.quic.flow import ReceiveWindow
 from specter.quic.packet import PacketType
@@ -81,6 +82,7 @@ class Core:
         self.peer_parameters: TransportParameters | None = None
         self._open_spaces(config, is_client)
         self._open_paths(config, now)
+        self.early_data = EarlyData(self)
         self.token = b""
         self.original_dcid = b""
         """The id of the client's first Initial (server role)."""

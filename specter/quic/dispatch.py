@@ -133,6 +133,8 @@ class Dispatcher:
     # -- acknowledgment and handshake -----------------------------------------------------------------
 
     def _app_ack(self, frame: Ack, now: int) -> None:
+        if frame.ranges[-1][0] < self._core.early_data.rejected_below:
+            raise TransportError(PROTOCOL_VIOLATION, "acknowledgment of early data that was rejected", 0x02)
         self._ack(self._core.app, frame, now)
 
     def _ack(self, space: Space, frame: Ack, now: int) -> None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
+from specter.tls.session import Session
+
 
 class CloseKind(Enum):
     """Who or what ended a connection."""
@@ -95,6 +97,18 @@ class TokenReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class TicketReceived:
+    """The server can resume this connection; ``session`` goes into the ``Resumption`` of a later one."""
+
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyDataRejected:
+    """The server does not take the early data: every stream is gone, as if none had been opened."""
+
+
+@dataclass(frozen=True, slots=True)
 class PingAcknowledged:
     """The PING that the caller asked for was acknowledged."""
 
@@ -125,6 +139,8 @@ Event: TypeAlias = (
     | StreamFinished
     | StreamsAvailable
     | TokenReceived
+    | TicketReceived
+    | EarlyDataRejected
     | PingAcknowledged
     | ConnectionClosed
 )

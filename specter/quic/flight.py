@@ -1,4 +1,4 @@
-"""Initial and Handshake packets: drafted, coalesced into datagrams, padded, sealed (RFC 9000, section 12.2)."""
+"""Initial, 0-RTT and Handshake packets: drafted, coalesced into datagrams, padded, sealed (RFC 9000, section 12.2)."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ _TYPES = {SpaceId.INITIAL: PacketType.INITIAL, SpaceId.HANDSHAKE: PacketType.HAN
 
 @dataclass(slots=True)
 class Draft:
-    """One handshake packet before it is sealed."""
+    """One packet with a long header before it is sealed."""
 
     space: Space
+    sealer: protection.PacketProtection | None
     header: bytes
     number_length: int
     payload: bytearray = field(default_factory=bytearray)
@@ -54,7 +55,10 @@ class Flight:
         self._core = core
 
     def has_work(self, now: int) -> bool:
-        return any(self._wants(space, now) for space in self._core.spaces[: SpaceId.APPLICATION])
+        core = self._core
+        return core.early_data.has_pending or any(
+            self._wants(space, now) for space in core.spaces[: SpaceId.APPLICATION]
+        )
 
     @staticmethod
     def _wants(space: Space, now: int) -> bool:
@@ -97,24 +101,38 @@ class Flight:
         for space in self._core.spaces[: SpaceId.APPLICATION]:
             if not self._wants(space, now):
                 continue
-            draft = self._start(space)
+            draft = self._start(space, _TYPES[space.id], self._core.version, space.sealer)
             room = size - sum(other.size for other in drafts) - draft.size
             if room < 32:
                 break
             self._fill(draft, room, now)
             if draft.payload:
                 drafts.append(draft)
-        return drafts
+        early = self._early_draft(size - sum(draft.size for draft in drafts))
+        return drafts if early is None else [*drafts, early]
 
-    def _start(self, space: Space) -> Draft:
+    def _early_draft(self, room: int) -> Draft | None:
+        """Fill a 0-RTT packet, if there are keys for one and something to say."""
+        early = self._core.early_data
+        if early.keys is None or not early.has_pending:
+            return None
+        draft = self._start(self._core.app, PacketType.ZERO_RTT, early.version, early.keys)
+        ranges = early.put_streams(draft.payload, room - draft.size)
+        if not ranges:
+            return None
+        draft.stream = ranges[0]
+        draft.tokens += ranges[1:]
+        draft.eliciting = True
+        draft.pad(4 - draft.number_length - len(draft.payload))
+        return draft
+
+    def _start(self, space: Space, kind: PacketType, version: int, sealer: protection.PacketProtection | None) -> Draft:
         core = self._core
         number = space.sent.next_pn
         length = packet_number_length(number, space.sent.largest_acked)
-        token = core.token if space.id is SpaceId.INITIAL else b""
-        header = encode_long_header(
-            _TYPES[space.id], core.version, core.remote_cids.current, core.first_cid, number, length, token
-        )
-        return Draft(space, header, length)
+        token = core.token if kind is PacketType.INITIAL else b""
+        header = encode_long_header(kind, version, core.remote_cids.current, core.first_cid, number, length, token)
+        return Draft(space, sealer, header, length)
 
     def _fill(self, draft: Draft, room: int, now: int) -> None:
         space = draft.space
@@ -144,14 +162,14 @@ class Flight:
         core = self._core
         for draft in drafts:
             pos = self._seal(draft, pos, now)
-        if core.is_client and drafts[-1].space.id is SpaceId.HANDSHAKE:
+        if core.is_client and any(draft.space.id is SpaceId.HANDSHAKE for draft in drafts):
             core.discard(SpaceId.INITIAL)
         return pos
 
     def _seal(self, draft: Draft, pos: int, now: int) -> int:
         """Write and seal one packet at ``pos``; return its end."""
         core, space = self._core, draft.space
-        sealer = space.sealer
+        sealer = draft.sealer
         if sealer is None:
             return pos
         slab = core.batch.slab
@@ -202,7 +220,7 @@ class Flight:
         for space in core.spaces[: SpaceId.APPLICATION]:
             if not space.can_send:
                 continue
-            draft = self._start(space)
+            draft = self._start(space, _TYPES[space.id], core.version, space.sealer)
             draft.payload += payload
             draft.pad(4 - draft.number_length - len(draft.payload))
             size -= draft.size

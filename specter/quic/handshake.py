@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from specter._backend import protection
 from specter._frame_types import HandshakeDone
@@ -10,14 +11,21 @@ from specter._wire import NEVER, TransportError, TransportErrorCode
 from specter.quic import packet, parameters
 from specter.quic.config import MILLISECOND
 from specter.quic.core import Core
-from specter.quic.events import CloseKind, ConnectionClosed, HandshakeCompleted, HandshakeConfirmed
+from specter.quic.events import (
+    CloseKind,
+    ConnectionClosed,
+    HandshakeCompleted,
+    HandshakeConfirmed,
+    TicketReceived,
+)
 from specter.quic.negotiation import Negotiation
 from specter.quic.packet import Header
 from specter.quic.parameters import TransportParameters, VersionInformation
 from specter.quic.space import Space, SpaceId
 from specter.tls import engine
 from specter.tls.alerts import TlsError
-from specter.tls.engine import Completed, InstallKeys, Level, PeerParameters, SendCrypto
+from specter.tls.engine import Completed, EarlyDataDecided, InstallKeys, Level, PeerParameters, SendCrypto
+from specter.tls.server import ServerHandshake
 
 CRYPTO_FRAME = 0x06
 
@@ -39,8 +47,10 @@ class Handshake:
         *,
         original_dcid: bytes,
         retry_scid: bytes | None = None,
+        remembered: TransportParameters | None = None,
     ) -> None:
         self._core = core
+        self._remembered = remembered
         self._original_dcid = original_dcid
         self._retry_scid = retry_scid
         self.processed_packet = False
@@ -63,6 +73,8 @@ class Handshake:
     def _answer_parameters(self, data: bytes) -> bytes:
         """Choose the version by the client's transport parameters, and return ours, which tell it."""
         self.versions.choose(parameters.decode(data, from_server=False).version_information)
+        if isinstance(self.tls, ServerHandshake):
+            self.tls.quic_version = self._core.version
         return self._encode_parameters()
 
     def _local_parameters(self) -> TransportParameters:
@@ -128,6 +140,10 @@ class Handshake:
                 self._apply_parameters(action.data)
             elif isinstance(action, Completed):
                 self._complete()
+            elif isinstance(action, EarlyDataDecided):
+                self._core.early_data.decide(accepted=action.accepted)
+            elif isinstance(action, engine.TicketReceived):
+                self._core.emit(TicketReceived(replace(action.session, quic_version=self._core.version)))
 
     def _send(self, action: SendCrypto) -> None:
         space = self._core.spaces[_SPACE_OF[action.level]]
@@ -136,10 +152,11 @@ class Handshake:
             self._core.packer.enqueue(space.crypto_out)
 
     def _install(self, action: InstallKeys) -> None:
-        space_id = _SPACE_OF.get(action.level)
-        if space_id is None:
-            return
         core = self._core
+        if action.level is Level.EARLY_DATA:
+            self._install_early(action)
+            return
+        space_id = _SPACE_OF[action.level]
         space = core.spaces[space_id]
         keys = protection.PacketProtection(action.cipher_suite, action.secret, core.version)
         if action.writing:
@@ -153,9 +170,19 @@ class Handshake:
         if space_id is SpaceId.HANDSHAKE:
             core.recovery.has_handshake_keys = True
 
+    def _install_early(self, action: InstallKeys) -> None:
+        early = self._core.early_data
+        keys = protection.PacketProtection(action.cipher_suite, action.secret, self.versions.original)
+        if not action.writing:
+            early.accept(keys)
+        elif self._remembered is not None:
+            early.offer(keys, self._remembered)
+
     def _complete(self) -> None:
         core = self._core
         core.handshake_complete = True
+        if not core.is_client and core.early_data.keys is not None:
+            core.previous_keys_until = core.now + 3 * core.pto
         core.emit(HandshakeCompleted(self.tls.alpn.encode()))
         if not core.is_client:
             core.queue(HandshakeDone())
@@ -183,6 +210,7 @@ class Handshake:
         self._authenticate_cids(peer)
         if core.is_client:
             self.versions.check(peer.version_information)
+            core.early_data.check(peer)
         core.peer_parameters = peer
         core.packer.raise_limit(peer.initial_max_data)
         core.streams.apply_peer_parameters(peer)
@@ -233,6 +261,7 @@ class Handshake:
         space = core.spaces[SpaceId.INITIAL]
         space.crypto_out.lost(0, space.crypto_out.sent_offset, False)
         space.probes = 0
+        core.early_data.repeat()
         core.recovery.reset_for_retry()
         return True
 
@@ -259,6 +288,7 @@ class Handshake:
     def _restart(self, version: int) -> None:
         """Send a new first flight: new connection id, new ClientHello, no token of another version."""
         core = self._core
+        core.early_data.give_up()
         self.versions.restart(version)
         self._original_dcid = core.entropy.token(len(self._original_dcid))
         self.versions.install(self._original_dcid)

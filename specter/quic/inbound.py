@@ -15,12 +15,12 @@ from specter.quic import packet
 from specter.quic.config import MINIMUM_DATAGRAM
 from specter.quic.core import Core
 from specter.quic.dispatch import Dispatcher
+from specter.quic.early_inbound import EarlyInbound
 from specter.quic.events import CloseKind, ConnectionClosed
 from specter.quic.handshake import Handshake
 from specter.quic.packet import Header, PacketError, PacketType
 from specter.quic.space import Space, SpaceId
 
-LONG_FORM: Final = 0x80
 LONG_RESERVED_BITS: Final = 0x0C
 DEFERRED_LIMIT: Final = 10
 """Packets kept that arrived before their keys."""
@@ -37,7 +37,8 @@ class Inbound:
         self._handshake = handshake
         self._dispatcher = dispatcher
         self._receiver = receiver
-        self._deferred: list[tuple[bytes, int]] = []
+        self._early = EarlyInbound(core, dispatcher)
+        self._deferred: list[tuple[bytes, int, PacketType]] = []
         self._replay: batches.ReceiveBatch | None = None
         self._peer_scid = None if core.is_client else core.remote_cids.current
         """The id by which the peer calls itself in the handshake, once it is known (RFC 9000, section 7.2)."""
@@ -109,6 +110,8 @@ class Inbound:
             return self._version_negotiation(batch.slab, header)
         if header.type is PacketType.RETRY:
             return self._retry(batch.slab, header)
+        if header.type is PacketType.ZERO_RTT:
+            return self._zero_rtt(batch, index, header, now)
         return self._long(batch, index, header, now) if header.type in _SPACES else "unexpected_packet"
 
     def _retry(self, slab: bytearray, header: Header) -> str:
@@ -228,13 +231,30 @@ class Inbound:
             raise TransportError(TransportErrorCode.PROTOCOL_VIOLATION, f"{name} frame in a handshake packet")
         return isinstance(frame, Ping | Crypto)
 
+    def _zero_rtt(self, batch: batches.ReceiveBatch, index: int, header: Header, now: int) -> str:
+        core = self._core
+        early = core.early_data
+        if core.is_client or header.version != early.version:
+            return "unexpected_packet"
+        if not self._ids_match(header):
+            return "unknown_connection_id"
+        if early.keys is None and not self._early_data_decided:
+            return self._defer(batch, index, header)
+        return self._early.receive(batch, index, header, now)
+
+    @property
+    def _early_data_decided(self) -> bool:
+        """Whether the server has read the whole ClientHello."""
+        handshake = self._core.spaces[SpaceId.HANDSHAKE]
+        return handshake.sealer is not None or handshake.discarded
+
     # -- packets ahead of their keys ------------------------------------------------------------------
 
     def _defer(self, batch: batches.ReceiveBatch, index: int, header: Header) -> str:
         """Keep a packet until its keys are there, if there is room."""
         if len(self._deferred) >= DEFERRED_LIMIT or header.end - header.start > packet.MAX_LENGTH_FIELD:
             return "dos_prevention"
-        self._deferred.append((bytes(batch.slab[header.start : header.end]), batch.ecn(index)))
+        self._deferred.append((bytes(batch.slab[header.start : header.end]), batch.ecn(index), header.type))
         if self._core.trace is not None:
             self._core.trace.buffered(header)
         return ""
@@ -247,13 +267,15 @@ class Inbound:
                 self._replay = batches.ReceiveBatch(DEFERRED_LIMIT)
             deferred, self._deferred = self._deferred, []
             self._replay.clear()
-            for data, ecn in deferred:
+            for data, ecn, _ in deferred:
                 self._replay.append(data, core.address, ecn)
             for index in range(len(deferred)):
                 if core.closer.open:
                     start, end = self._replay.span(index)
                     self._datagram(self._replay, index, start, end, now)
 
-    def _has_keys(self, deferred: tuple[bytes, int]) -> bool:
-        space = self._core.spaces[SpaceId.HANDSHAKE if deferred[0][0] & LONG_FORM else SpaceId.APPLICATION]
+    def _has_keys(self, deferred: tuple[bytes, int, PacketType]) -> bool:
+        if deferred[2] is PacketType.ZERO_RTT:
+            return self._early_data_decided
+        space = self._core.spaces[_SPACES.get(deferred[2], SpaceId.APPLICATION)]
         return space.opener is not None or space.discarded

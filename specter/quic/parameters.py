@@ -290,6 +290,11 @@ def check_not_reduced(remembered: TransportParameters, current: TransportParamet
             raise TransportError(TransportErrorCode.PROTOCOL_VIOLATION, f"0-RTT accepted with a smaller {name}")
 
 
+def encode_limits(params: TransportParameters) -> bytes:
+    """Return what a server may not lower when it accepts 0-RTT, in a form to compare."""
+    return b"".join(frames.encode_varint(getattr(params, name)) for name in _REMEMBERED_LIMITS)
+
+
 def _decode_value(known: ParameterId, value: bytes, from_server: bool) -> object:
     if known in _SERVER_ONLY and not from_server:
         _fail(f"{known.name.lower()} from a client")

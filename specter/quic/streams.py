@@ -103,8 +103,11 @@ class StreamTable:
     # -- ours -------------------------------------------------------------------------------------
 
     def apply_peer_parameters(self, peer: TransportParameters) -> None:
-        """Take the peer's initial limits."""
+        """Take the peer's initial limits; they may be higher than those that streams were opened with before."""
         self._peer = peer
+        for stream in self.by_id.values():
+            if stream.send is not None:
+                stream.send.raise_limit(self._send_window(stream.id))
         self.raise_open_limit(False, peer.initial_max_streams_bidi)
         self.raise_open_limit(True, peer.initial_max_streams_uni)
 
@@ -127,13 +130,27 @@ class StreamTable:
         stream_id = first_stream_id(by_client=self._is_client, unidirectional=unidirectional) + 4 * limit.opened
         limit.opened += 1
         stream = Stream(stream_id, peer_opened=False)
-        peer = self._peer
-        window = peer.initial_max_stream_data_uni if unidirectional else peer.initial_max_stream_data_bidi_remote
-        stream.send = sendbuffer.SendBuffer(stream_id, window)
+        stream.send = sendbuffer.SendBuffer(stream_id, self._send_window(stream_id))
         if not unidirectional:
             self._add_recv(stream, now)
         self.by_id[stream_id] = stream
         return stream
+
+    def _send_window(self, stream_id: int) -> int:
+        """Return how much the peer takes on a stream until it says otherwise."""
+        if is_unidirectional(stream_id):
+            return self._peer.initial_max_stream_data_uni
+        if self.is_ours(stream_id):
+            return self._peer.initial_max_stream_data_bidi_remote
+        return self._peer.initial_max_stream_data_bidi_local
+
+    def forget_ours(self) -> list[Stream]:
+        """Be as if none had been opened, and none allowed; return those that are gone."""
+        gone = [stream for stream in self.by_id.values() if not stream.peer_opened]
+        for stream in gone:
+            del self.by_id[stream.id]
+        self.ours = {False: OpenLimit(), True: OpenLimit()}
+        return gone
 
     def raise_open_limit(self, unidirectional: bool, maximum: int) -> bool:
         """Apply MAX_STREAMS; return whether it lets a caller go on who was refused before."""
@@ -185,7 +202,7 @@ class StreamTable:
         stream = Stream(stream_id, peer_opened=True)
         self._add_recv(stream, now)
         if not unidirectional:
-            stream.send = sendbuffer.SendBuffer(stream_id, self._peer.initial_max_stream_data_bidi_local)
+            stream.send = sendbuffer.SendBuffer(stream_id, self._send_window(stream_id))
         self.by_id[stream_id] = stream
         return stream
 

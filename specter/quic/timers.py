@@ -54,6 +54,7 @@ class Timers:
         self._recover(now)
         if now >= core.previous_keys_until:
             core.previous_keys_until = NEVER
+            core.early_data.retire()
             if core.app.opener is not None:
                 core.app.opener.drop_previous()
         core.validator.handle_deadline(now)
@@ -61,7 +62,8 @@ class Timers:
             self._keep_alive(now)
 
     def _handshake_waits(self) -> bool:
-        return any(space.wants_to_send for space in self._core.spaces[: SpaceId.APPLICATION])
+        core = self._core
+        return core.early_data.has_pending or any(space.wants_to_send for space in core.spaces[: SpaceId.APPLICATION])
 
     def _keep_alive_deadline(self) -> int:
         core = self._core
@@ -90,4 +92,5 @@ class Timers:
             space_id, count = timeout.probe
             space = core.spaces[SpaceId(space_id)]
             space.probes = count
+            core.early_data.repeat()
             self._delivery.probe(space, count)

@@ -27,6 +27,7 @@ from specter.quic.packet import (
     parse_header,
 )
 from specter.quic.token import AddressToken, TokenMinter
+from specter.testing.early_arrivals import Arrival, EarlyArrivals
 from specter.testing.engine import Outbox
 from specter.testing.refusal import encode_refusal, is_authentic
 
@@ -109,6 +110,7 @@ class Endpoint:
         self._awake: dict[Peer, None] = {}
         self._timers: list[tuple[int, int, Peer]] = []
         self._timer_serial = 0
+        self._early = EarlyArrivals()
         self._replies = batches.SendBatch()
         self._spare: list[batches.ReceiveBatch] = []
         self._reset_credit = float(RESETS_PER_SECOND)
@@ -132,7 +134,7 @@ class Endpoint:
         for index in range(len(batch)):
             start, end = batch.span(index)
             data = batch.view[start:end]
-            peer = self._route(data, batch.address(index), now)
+            peer = self._route(data, batch.address(index), batch.ecn(index), now)
             if peer is not None:
                 busy[peer] = None
                 self._put(peer, data, batch.address(index), batch.ecn(index), now)
@@ -182,7 +184,7 @@ class Endpoint:
 
     # -- routing ------------------------------------------------------------------------------------
 
-    def _route(self, data: memoryview, address: Address, now: int) -> Peer | None:
+    def _route(self, data: memoryview, address: Address, ecn: int, now: int) -> Peer | None:
         """Return the connection ``data`` is for, a new one if it opens one; else reply or drop."""
         try:
             header = parse_header(data, 0, len(data), CID_LENGTH)
@@ -194,6 +196,8 @@ class Endpoint:
             return peer
         if header.type is PacketType.ONE_RTT:
             self._reset(header.dcid, address, len(data), now)
+        elif header.type is PacketType.ZERO_RTT:
+            self._early.keep(Arrival(header.dcid, bytes(data), address, ecn))
         elif len(data) < MINIMUM_DATAGRAM or header.version == 0:
             self.stats.dropped += 1
         elif header.version not in self._versions:
@@ -244,6 +248,8 @@ class Endpoint:
         self._handshaking.add(peer)
         self.stats.accepted += 1
         self._update_routes(peer)
+        for arrival in self._early.take(header.dcid):
+            self._put(peer, memoryview(arrival.data), arrival.address, arrival.ecn, now)
         return peer
 
     def _update_routes(self, peer: Peer) -> None:

@@ -19,6 +19,7 @@ from specter.testing.network import Link, Network
 from specter.testing.simulation import START, Host, Simulation
 from specter.testing.transfers import Order, TransferClient, TransferServer
 from specter.tls.config import ClientTlsConfig, ServerTlsConfig
+from specter.tls.session import Resumption
 
 __all__ = ["ALPN", "Pair", "fixed_credential"]
 
@@ -57,6 +58,7 @@ class Pair(Simulation):
         retry: bool = False,
         versions: tuple[int, ...] = (),
         start: bool = True,
+        resumption: Resumption | None = None,
     ) -> None:
         super().__init__(Network(seed, to_server, to_client))
         self.client_config = client_config or QuicConfig()
@@ -66,7 +68,7 @@ class Pair(Simulation):
         self.versions = versions
         self.endpoint = self.new_endpoint()
         self.server_host = self.add(self.endpoint, self.network.server)
-        self.client = self.new_client(orders)
+        self.client = self.new_client(orders, resumption=resumption)
         self.client_host = Host(CLIENT, self.client)
         if start:
             self.client_host = self.add(self.client, CLIENT)
@@ -83,12 +85,21 @@ class Pair(Simulation):
             reset_key=RESET_KEY,
         )
 
-    def new_client(self, orders: Iterable[Order] = (), *, name: str = "client", token: bytes = b"") -> TransferClient:
+    def new_client(
+        self,
+        orders: Iterable[Order] = (),
+        *,
+        name: str = "client",
+        token: bytes = b"",
+        resumption: Resumption | None = None,
+    ) -> TransferClient:
         """Return a client that is not on the network yet."""
         tls = ClientTlsConfig(server_name=NAME, verify=False, alpn=ALPN)
         entropy = SeededEntropy(f"{self.network.seed} {name}")
         now = getattr(self, "now", START)
-        connection = Connection.client(self.client_config, tls, entropy, now, token=token, address=self.network.server)
+        connection = Connection.client(
+            self.client_config, tls, entropy, now, token=token, address=self.network.server, resumption=resumption
+        )
         return TransferClient(connection, orders)
 
     @property

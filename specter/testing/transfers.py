@@ -13,6 +13,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 from specter.quic import events
+from specter.quic.early_data import EarlyDataStatus
 from specter.quic.stream_ids import is_unidirectional
 from specter.testing.content import content
 
@@ -285,12 +286,16 @@ class TransferServer(Application):
 
 
 class TransferClient(Application):
-    """Gives orders, as many at once as the server allows, once the handshake is complete."""
+    """Gives orders, as many at once as the server allows, once the handshake is complete.
+
+    A connection that offers early data begins with them at once; what the server rejects is ordered again.
+    """
 
     def __init__(self, connection: Connection, orders: Iterable[Order] = ()) -> None:
         super().__init__(connection)
         self.waiting = list(orders)[::-1]
-        self.ready = False
+        self.ready = connection.early_data is EarlyDataStatus.OFFERED
+        self.begin()
 
     @property
     def done(self) -> bool:
@@ -304,11 +309,21 @@ class TransferClient(Application):
         self.work()
 
     def happened(self, event: events.Event) -> None:
-        if isinstance(event, events.HandshakeCompleted):
+        if isinstance(event, events.EarlyDataRejected):
+            self._order_again()
+        elif isinstance(event, events.HandshakeCompleted):
             self.ready = True
             self.begin()
         elif isinstance(event, events.StreamsAvailable):
             self.begin()
+
+    def _order_again(self) -> None:
+        """Early data was rejected: no stream is left of those that were opened."""
+        self.ready = False
+        given = [side.order for side in (*self.finished.values(), *self.sides.values()) if side.order is not None]
+        self.waiting += given[::-1]
+        self.sides.clear()
+        self.finished.clear()
 
     def begin(self) -> None:
         """Start as many orders as the peer allows."""

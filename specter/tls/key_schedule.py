@@ -30,21 +30,16 @@ class Transcript:
 
     __slots__ = ("_hash", "_name")
 
-    def __init__(self, suite: int) -> None:
+    def __init__(self, suite: int, before: Transcript | None = None) -> None:
+        """Begin with nothing, or with the messages of ``before``, of which the hash must be the same."""
         self._name = hash_name(suite)
-        self._hash = hashlib.new(self._name)
+        self._hash: hashlib._Hash = hashlib.new(self._name) if before is None else before._hash.copy()
 
     def update(self, message: bytes) -> None:
         self._hash.update(message)
 
     def digest(self) -> bytes:
         return self._hash.digest()
-
-    def copy(self) -> Transcript:
-        """Return another transcript of the same messages."""
-        other = Transcript.__new__(Transcript)
-        other._name, other._hash = self._name, self._hash.copy()
-        return other
 
     def replace_by_message_hash(self) -> None:
         """Stand a synthetic message for the first ClientHello after a HelloRetryRequest."""

@@ -91,7 +91,7 @@ class PskOffer:
         ``before`` is the transcript of the messages before it, None when it is the first.
         """
         size = self._schedule.hash_size
-        transcript = Transcript(self.session.cipher_suite) if before is None else before.copy()
+        transcript = Transcript(self.session.cipher_suite, before)
         transcript.update(hello[: -(_BINDER_OVERHEAD + size)])
         return hello[:-size] + self._schedule.binder(transcript.digest())
 

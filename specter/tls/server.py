@@ -92,7 +92,8 @@ class _Offer:
 class ServerHandshake(Handshake):
     """Answers a client; see :class:`~specter.tls.engine.Handshake` for how it is driven.
 
-    ``context`` is what early data depends on, apart from TLS: tickets of another context allow none.
+    ``quic_version`` is the one the connection begins in. ``context`` is what early data depends on, apart from TLS:
+    tickets of another context allow none.
     """
 
     _transcript: Transcript
@@ -102,11 +103,18 @@ class ServerHandshake(Handshake):
     _client_application_secret: bytes
 
     def __init__(
-        self, config: ServerTlsConfig, entropy: Entropy, transport_parameters: bytes, context: bytes = b""
+        self,
+        config: ServerTlsConfig,
+        entropy: Entropy,
+        transport_parameters: bytes,
+        quic_version: int = 1,
+        context: bytes = b"",
     ) -> None:
         super().__init__(entropy, transport_parameters, config.key_log)
         self.server_name = ""
         """The host name the client asked for, empty when it named none."""
+        self.quic_version = self._first_version = quic_version
+        """The QUIC version that tickets will be for: whoever changes it before the handshake ends sets this."""
         self._config = config
         self._state = ServerState.START
         self._context = context if config.tickets is None else config.tickets.context + context
@@ -194,7 +202,11 @@ class ServerHandshake(Handshake):
         if offer.psks is not None:
             psks = decode_offer(offer.psks)
             self._resumption = Accepted.choose(
-                keeper, psks, self.cipher_suite, offer.server_name, message.raw, self._transcript
+                keeper,
+                psks,
+                lambda ticket: ticket.fits(self._first_version, offer.server_name, self.cipher_suite),
+                message.raw,
+                self._transcript,
             )
             self.resumed = self._resumption is not None
 
@@ -341,6 +353,7 @@ class ServerHandshake(Handshake):
                 cipher_suite=self.cipher_suite,
                 issued=keeper.clock(),
                 age_add=int.from_bytes(self._entropy.token(4), "big"),
+                quic_version=self.quic_version,
                 server_name=self.server_name,
                 alpn=self.alpn,
                 context=self._context,

@@ -37,25 +37,36 @@ _LABEL: Final = b"specter session ticket"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ticket:
-    """What a ticket says. ``issued`` is in milliseconds, ``context`` whatever early data depends on besides."""
+    """What a ticket says. ``issued`` is in milliseconds, ``context`` whatever early data depends on besides.
+
+    It is good for connections to ``server_name`` that begin in ``quic_version``.
+    """
 
     secret: bytes
     cipher_suite: int
     issued: int
     age_add: int
+    quic_version: int
     server_name: str
     alpn: str
     context: bytes
 
     def encode(self) -> bytes:
-        head = self.cipher_suite.to_bytes(2, "big") + self.issued.to_bytes(8, "big") + self.age_add.to_bytes(4, "big")
+        numbers = ((self.cipher_suite, 2), (self.issued, 8), (self.age_add, 4), (self.quic_version, 4))
+        head = b"".join(number.to_bytes(size, "big") for number, size in numbers)
         names = vector8(self.alpn.encode()) + vector16(self.server_name.encode())
         return head + vector8(self.secret) + names + vector16(self.context)
+
+    def fits(self, version: int, server_name: str, suite: int) -> bool:
+        """Whether it is for a connection that begins so and goes on with ``suite``."""
+        same = (self.quic_version, self.server_name) == (version, server_name)
+        return same and hash_name(self.cipher_suite) == hash_name(suite)
 
     @classmethod
     def decode(cls, data: bytes) -> Ticket:
         reader = Reader(data)
         suite, issued, age_add = reader.u16(), int.from_bytes(reader.take(8), "big"), reader.u32()
+        version = reader.u32()
         secret, alpn, name, context = reader.vector8(), reader.vector8(), reader.vector16(), reader.vector16()
         reader.finish()
         return cls(
@@ -63,6 +74,7 @@ class Ticket:
             cipher_suite=suite,
             issued=issued,
             age_add=age_add,
+            quic_version=version,
             server_name=name.decode(),
             alpn=alpn.decode(),
             context=context,
@@ -139,23 +151,19 @@ class Accepted:
 
     @classmethod
     def choose(
-        cls, keeper: TicketKeeper, psks: OfferedPsks, suite: int, server_name: str, hello: bytes, before: Transcript
+        cls, keeper: TicketKeeper, psks: OfferedPsks, fits: Callable[[Ticket], bool], hello: bytes, before: Transcript
     ) -> Accepted | None:
-        """Take the first ticket of ours that goes with ``suite`` and ``server_name``, None if there is none.
+        """Take the first ticket of ours that ``fits``, None if there is none.
 
         ``hello`` is the whole ClientHello, ``before`` the transcript of what came before it. TlsError when the client
         does not have the secret of the ticket.
         """
         for index, identity in enumerate(psks.identities):
             ticket = keeper.open(identity.ticket)
-            if (
-                ticket is None
-                or ticket.server_name != server_name
-                or hash_name(ticket.cipher_suite) != hash_name(suite)
-            ):
+            if ticket is None or not fits(ticket):
                 continue
             schedule = KeySchedule(ticket.cipher_suite, ticket.secret)
-            transcript = before.copy()
+            transcript = Transcript(ticket.cipher_suite, before)
             transcript.update(hello[: -psks.binders_size])
             if not hmac.compare_digest(psks.binders[index], schedule.binder(transcript.digest())):
                 raise TlsError(AlertDescription.DECRYPT_ERROR, "the binder of a ticket is wrong")

@@ -13,7 +13,9 @@ from specter.quic.connection import Connection
 from specter.quic.events import Event
 from specter.quic.packet import parse_header
 from specter.testing.certificates import CertificateAuthority
-from specter.tls.config import ClientTlsConfig, ServerTlsConfig
+from specter.tls.config import ClientTlsConfig, KeyLog, ServerTlsConfig
+from specter.tls.session import Resumption
+from specter.tls.tickets import TicketKeeper
 from specter.tls.trust import TrustStore
 
 START = 1_000_000_000
@@ -22,12 +24,12 @@ CREDENTIAL = AUTHORITY.issue("localhost").tls
 TRUST = TrustStore([AUTHORITY.certificate])
 
 
-def client_tls() -> ClientTlsConfig:
-    return ClientTlsConfig(server_name="localhost", trust=TRUST, alpn=("h3",))
+def client_tls(key_log: KeyLog | None = None) -> ClientTlsConfig:
+    return ClientTlsConfig(server_name="localhost", trust=TRUST, alpn=("h3",), key_log=key_log)
 
 
-def server_tls() -> ServerTlsConfig:
-    return ServerTlsConfig(credentials=(CREDENTIAL,), alpn=("h3",))
+def server_tls(tickets: TicketKeeper | None = None) -> ServerTlsConfig:
+    return ServerTlsConfig(credentials=(CREDENTIAL,), alpn=("h3",), tickets=tickets)
 
 
 @dataclass
@@ -39,14 +41,28 @@ class Pair:
     delay: int = 5_000_000
     seed: int = 1
     filter: Callable[[bool, bytes], bytes | None] = lambda from_client, data: data
+    tickets: TicketKeeper | None = None
+    resumption: Resumption | None = None
 
     def __post_init__(self) -> None:
         self.now = START
-        self.client = Connection.client(self.client_config, client_tls(), SeededEntropy(f"c{self.seed}"), self.now)
+        self.secrets: dict[str, bytes] = {}
+        """What the client's key log says."""
+        self.client = Connection.client(
+            self.client_config,
+            client_tls(self._note_secret),
+            SeededEntropy(f"c{self.seed}"),
+            self.now,
+            resumption=self.resumption,
+        )
         self.server: Connection | None = None
         self.wire: list[tuple[int, bool, bytes]] = []
         self.log: list[tuple[bool, bytes]] = []
         self.events: dict[str, list[Event]] = {"client": [], "server": []}
+
+    def _note_secret(self, line: str) -> None:
+        label, _, secret = line.split()
+        self.secrets[label] = bytes.fromhex(secret)
 
     def flush(self, connection: Connection, from_client: bool) -> None:
         while True:
@@ -64,7 +80,7 @@ class Pair:
         header = parse_header(data, 0, len(data), 8)
         return Connection.server(
             self.server_config,
-            server_tls(),
+            server_tls(self.tickets),
             SeededEntropy(f"s{self.seed}"),
             self.now,
             original_dcid=header.dcid,

@@ -61,10 +61,13 @@ class Loopback:
         seed: int = 1,
         *,
         resumption: Resumption | None = None,
+        version: int = 1,
         context: bytes = b"",
     ) -> None:
         self.client = ClientHandshake(client or client_config(), SeededEntropy(seed), CLIENT_PARAMETERS, resumption)
-        self.server = ServerHandshake(server or server_config(), SeededEntropy(seed + 1), SERVER_PARAMETERS, context)
+        self.server = ServerHandshake(
+            server or server_config(), SeededEntropy(seed + 1), SERVER_PARAMETERS, version, context
+        )
         self.actions: dict[str, list[Action]] = {"client": [], "server": []}
         self._meddle = meddle
 

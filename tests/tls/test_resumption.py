@@ -503,7 +503,14 @@ def test_early_data_has_to_be_fresh(age: int, accepted: bool) -> None:
 def test_the_memory_of_early_data_is_bounded() -> None:
     keep = keeper()
     ticket = Ticket(
-        secret=bytes(32), cipher_suite=AES128, issued=CLOCK.now, age_add=0, server_name="", alpn="h3", context=b""
+        secret=bytes(32),
+        cipher_suite=AES128,
+        issued=CLOCK.now,
+        age_add=0,
+        quic_version=1,
+        server_name="",
+        alpn="h3",
+        context=b"",
     )
     for number in range(REMEMBERED):
         assert keep.takes_early_data(ticket, psks.Identity(number.to_bytes(12, "big"), 0))
@@ -574,6 +581,7 @@ def test_tickets_are_sealed() -> None:
         cipher_suite=AES128,
         issued=CLOCK.now,
         age_add=7,
+        quic_version=1,
         server_name=pki.NAME,
         alpn="h3",
         context=b"c",
@@ -592,7 +600,14 @@ def test_tickets_are_sealed() -> None:
 def test_a_ticket_of_the_future_is_not_opened() -> None:
     keep = keeper()
     ticket = Ticket(
-        secret=bytes(32), cipher_suite=AES128, issued=CLOCK.now + 1, age_add=0, server_name="", alpn="h3", context=b""
+        secret=bytes(32),
+        cipher_suite=AES128,
+        issued=CLOCK.now + 1,
+        age_add=0,
+        quic_version=1,
+        server_name="",
+        alpn="h3",
+        context=b"",
     )
     assert keep.open(keep.seal(ticket, SeededEntropy(1))) is None
 

@@ -16,13 +16,18 @@ from specter._backend import batch as batches
 from specter._entropy import SeededEntropy
 from specter.quic.config import MILLISECOND, QuicConfig
 from specter.quic.connection import Connection
+from specter.quic.early_data import EarlyDataStatus
+from specter.quic.events import TicketReceived
 from specter.quic.packet import parse_header
 from specter.tls.config import ClientTlsConfig, Credential, ServerTlsConfig
 from specter.tls.key_exchange import NamedGroup
+from specter.tls.session import Resumption, Session
+from specter.tls.tickets import TicketKeeper
 from specter.tls.trust import TrustStore
 
 DOWNLOAD = 5_000_000
 UPLOAD = 2_000_000
+EARLY = 20_000
 LOSS = 0.01
 REORDERING = 0.02
 DELAY = 10 * MILLISECOND
@@ -33,7 +38,7 @@ GROUPS = (NamedGroup.X25519,)
 class Scenario:
     """Client and server with a lossy line between them, on a clock that only moves here."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, resumption: Resumption | None = None) -> None:
         credential = Credential.load(directory / "server.pem", directory / "server.key")
         trust = TrustStore.load(directory / "ca.pem")
         self.random = random.Random(20261122)
@@ -42,9 +47,11 @@ class Scenario:
         self.wire: list[tuple[int, int, bool, bytes]] = []
         self.count = 0
         client = ClientTlsConfig(server_name="localhost", trust=trust, groups=GROUPS, key_shares=GROUPS)
-        self.client = Connection.client(QuicConfig(), client, SeededEntropy("client"), self.now)
+        entropy = SeededEntropy("client")
+        self.client = Connection.client(QuicConfig(), client, entropy, self.now, resumption=resumption)
         self.server: Connection | None = None
-        self.server_tls = ServerTlsConfig(credentials=(credential,), groups=GROUPS)
+        tickets = TicketKeeper(bytes(16), lambda: 0)
+        self.server_tls = ServerTlsConfig(credentials=(credential,), groups=GROUPS, tickets=tickets)
 
     def ends(self) -> list[Connection]:
         return [self.client] if self.server is None else [self.client, self.server]
@@ -119,11 +126,35 @@ class Scenario:
         self.client.close(0x100, "done")
         self.flush(self.client)
 
+    def session(self) -> Session:
+        """Return what the server's first ticket told."""
+        while (event := self.client.next_event()) is not None:
+            if isinstance(event, TicketReceived):
+                return event.session
+        raise AssertionError("no ticket came")
+
+    def early(self) -> None:
+        """Send a little over what fits into the first flight, and close."""
+        data = hashlib.shake_128(b"early").digest(EARLY)
+        stream = self.client.open_stream()
+        assert self.client.write(stream, data, fin=True) == EARLY
+        got = bytearray()
+        while len(got) < EARLY or not self.client.confirmed:
+            self.step()
+            if self.server is not None:
+                got += self.server.read(stream)
+        assert bytes(got) == data
+        assert self.client.early_data is EarlyDataStatus.ACCEPTED
+        self.client.close(0x100, "done")
+        self.flush(self.client)
+
 
 def main() -> None:
     scenario = Scenario(Path(sys.argv[1]))
     scenario.transfer()
-    print("\n".join(scenario.lines))
+    resumed = Scenario(Path(sys.argv[1]), Resumption(scenario.session(), 0, early_data=True))
+    resumed.early()
+    print("\n".join(scenario.lines + resumed.lines))
     kinds = {value for name, value in specter.backend().items() if name not in ("libcrypto", "layers")}
     print("backend", *sorted(kinds))
 
