@@ -45,9 +45,11 @@ from specter.errors import (
 
 if TYPE_CHECKING:
     from specter._backend import backend
+    from specter.client.altsvc_cache import AltSvcCache
     from specter.client.api import delete, get, head, options, patch, post, put, request, stream
     from specter.client.client import Client
     from specter.client.decoding import DecodingLimits
+    from specter.client.discovery import Discovery
     from specter.client.headers import Headers
     from specter.client.priority import Priority
     from specter.client.request import Request
@@ -56,10 +58,12 @@ if TYPE_CHECKING:
     from specter.client.timeouts import Timeouts
     from specter.client.timing import Timing
     from specter.client.url import URL
+    from specter.net.https_records import HttpsRecords
     from specter.net.info import ConnectionInfo
 
 __all__ = [
     "URL",
+    "AltSvcCache",
     "CertificateError",
     "Client",
     "ConnectError",
@@ -67,9 +71,11 @@ __all__ = [
     "ConnectionInfo",
     "DecodingError",
     "DecodingLimits",
+    "Discovery",
     "Error",
     "HandshakeError",
     "Headers",
+    "HttpsRecords",
     "InsecureWarning",
     "InvalidURL",
     "LocalProtocolError",
@@ -108,8 +114,10 @@ __all__ = [
 _HOMES = {
     "specter._backend": ("backend",),
     "specter.client.api": ("delete", "get", "head", "options", "patch", "post", "put", "request", "stream"),
+    "specter.client.altsvc_cache": ("AltSvcCache",),
     "specter.client.client": ("Client",),
     "specter.client.decoding": ("DecodingLimits",),
+    "specter.client.discovery": ("Discovery",),
     "specter.client.headers": ("Headers",),
     "specter.client.priority": ("Priority",),
     "specter.client.request": ("Request",),
@@ -118,6 +126,7 @@ _HOMES = {
     "specter.client.timeouts": ("Timeouts",),
     "specter.client.timing": ("Timing",),
     "specter.client.url": ("URL",),
+    "specter.net.https_records": ("HttpsRecords",),
     "specter.net.info": ("ConnectionInfo",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -60,7 +60,13 @@ __all__ = [
 
 
 class Error(Exception):
-    """The root of everything Specter raises, apart from ``ValueError`` and ``TypeError`` for bad arguments."""
+    """The root of everything Specter raises, apart from ``ValueError`` and ``TypeError`` for bad arguments.
+
+    ``retry_safe`` is true for a request that may be sent again without harm: it never left, or the server says that
+    it did not process it, or it is one that changes nothing and the connection was dead.
+    """
+
+    retry_safe = False
 
 
 class ConnectError(Error, ConnectionError):

@@ -9,6 +9,7 @@ from typing import Any, Final, Generic, TypeVar, Unpack, cast
 from specter._version import __version__
 from specter.client.base_response import BaseResponse
 from specter.client.decoding import DecodeTypes, make_limits
+from specter.client.discovery import Discovery
 from specter.client.headers import Headers, HeaderTypes
 from specter.client.options import BuildOptions, RequestOptions
 from specter.client.pool import Pool
@@ -72,6 +73,7 @@ class BaseClient(Generic[C, R]):
         qlog: Path | None = None,
         quic: QuicConfig | None = None,
         h3: H3Config | None = None,
+        discovery: Discovery | None = None,
     ) -> None:
         """
         ``verify``, ``cert`` and ``keylog`` are those of :class:`~specter.client.security.Security`.
@@ -91,6 +93,7 @@ class BaseClient(Generic[C, R]):
         * ``qlog``: a directory that gets an event log of each connection, a ``.sqlog`` file as qvis reads them; without
           it the environment variable ``QLOGDIR`` counts. URLs and header fields are in them, credentials are not
         * ``quic``, ``h3``: configurations in full; ``keep_alive``, ``congestion`` and ``qlog`` still count
+        * ``discovery``: where to look for HTTP/3 if not at the origin's own host and port; see :class:`Discovery`
         """
         self.timeout = Timeouts.of(timeout)
         self.headers = Headers({"accept": "*/*", "user-agent": USER_AGENT})
@@ -105,7 +108,8 @@ class BaseClient(Generic[C, R]):
             resolver=Resolver(resolve),
             local_address=local_address,
         )
-        self._pool = Pool(dialer, self._driver(keep_alive, _spin(spin)))
+        driver = self._driver(keep_alive, _spin(spin))
+        self._pool = Pool(dialer, driver, discovery=discovery, learn=verify is not False)
 
     def _driver(self, keep_alive: float | None, spin: int) -> Driver[C]:
         """Return what its connections wait with."""
@@ -131,6 +135,11 @@ class BaseClient(Generic[C, R]):
         path, question, query = url.partition("?")
         joined = f"{base.path.rstrip('/')}/{path.lstrip('/')}" if path else base.path
         return f"https://{base.authority}{joined}{question}{query}"
+
+    @property
+    def pool(self) -> Pool[C]:
+        """Its connections, for who builds on them."""
+        return self._pool
 
     async def _send(self, request: Request, respond: type[R], timeout: TimeoutTypes | Default, *, stream: bool) -> R:
         limits = self.timeout if isinstance(timeout, Default) else Timeouts.of(timeout)

@@ -71,10 +71,15 @@ class Body:
         content = self._content
         if isinstance(content, bytes | bytearray | memoryview):
             return iter((bytes(content),)) if self.length else iter(())
+        return self._used_up(content)
+
+    def _used_up(self, content: Any) -> Iterator[bytes]:
+        """Yield what a file or an iterable gives; from the first piece on it is used."""
         again, self._used = self._used, True
         if isinstance(content, Readable):
-            return _read(content, self._start if again else None, self.length)
-        return _checked(content)
+            yield from _read(content, self._start if again else None, self.length)
+        else:
+            yield from _checked(content)
 
 
 def _read(file: Any, start: int | None, length: int | None) -> Iterator[bytes]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 if TYPE_CHECKING:
     from specter.client.body import ContentTypes
     from specter.client.decoding import DecodeTypes
+    from specter.client.discovery import Discovery
     from specter.client.headers import HeaderTypes
     from specter.client.priority import Priority
     from specter.client.security import CertTypes, Path, VerifyTypes
@@ -51,6 +52,7 @@ class ConnectionOptions(TypedDict, total=False):
     qlog: Path | None
     quic: QuicConfig | None
     h3: H3Config | None
+    discovery: Discovery | None
 
 
 class SingleRequestOptions(RequestOptions, ConnectionOptions, total=False):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from time import time_ns
 from typing import Any, Final, Generic, TypeVar
 
+from specter.client.discovery import Discovery
 from specter.client.url import Origin
-from specter.errors import Error, NetworkError, Timeout
+from specter.errors import ConnectError, Error, NetworkError, Timeout
 from specter.net import clock
 from specter.net.budget import Budget, Wait
 from specter.net.connection import BaseConnection
@@ -25,6 +28,8 @@ MAX_CONNECTIONS: Final = 100
 """Connections beyond this number are closed when idle, the longest unused first."""
 
 C = TypeVar("C", bound=BaseConnection)
+
+logger = logging.getLogger("specter.client")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +66,14 @@ class Pool(Generic[C]):
     """Connections by origin, for any number of callers, who wait as ``driver`` does.
 
     Connecting to one origin holds up nobody who wants another. Two callers that want the same new origin share
-    one dial.
+    one dial. ``discovery`` says where to connect to; it may ``learn`` from responses if servers are authenticated.
     """
 
-    def __init__(self, dialer: Dialer, driver: Driver[C]) -> None:
+    def __init__(
+        self, dialer: Dialer, driver: Driver[C], *, discovery: Discovery | None = None, learn: bool = True
+    ) -> None:
+        self.discovery = discovery
+        self.learns = learn and discovery is not None
         self._dialer = dialer
         self._driver = driver
         self._lock = threading.Lock()
@@ -88,8 +97,10 @@ class Pool(Generic[C]):
         self.discard(origin, connection)
         return None
 
-    async def acquire(self, origin: Origin, budget: Budget) -> Lease[C]:
+    async def acquire(self, origin: Origin, budget: Budget, *, offered: bool = False) -> Lease[C]:
         """Return a connection to ``origin`` that looks alive, a new one where there is none.
+
+        ``offered``: only where the origin is known to offer HTTP/3, not at its own address on the off chance.
 
         Raises:
             ConnectError: and its kinds; no connection could be made.
@@ -100,7 +111,7 @@ class Pool(Generic[C]):
             try:
                 found = self._find_or_claim(origin, mine)
                 if found is mine:
-                    return Lease(await self._dial(origin, budget, mine), False)
+                    return Lease(await self._dial(origin, budget, mine, offered), False)
                 if not isinstance(found, _Dial):
                     return Lease(found, True)
             except BaseException as error:
@@ -117,8 +128,8 @@ class Pool(Generic[C]):
                 return connection
             return self._dials.setdefault(origin, mine)
 
-    async def _dial(self, origin: Origin, budget: Budget, mine: _Dial) -> C:
-        connection = await dial(self._dialer, self._driver, origin.host, origin.port, budget, self._require_open)
+    async def _dial(self, origin: Origin, budget: Budget, mine: _Dial, offered: bool) -> C:
+        connection = await self._connect(origin, budget, offered)
         with self._lock:
             before = self._connections.get(origin)
             if not self._closed:
@@ -132,6 +143,29 @@ class Pool(Generic[C]):
         self._driver.keep_alive(connection)
         self._trim()
         return connection
+
+    async def _connect(self, origin: Origin, budget: Budget, offered: bool) -> C:
+        """Return a new connection: by the best route, or to the origin's own address when no route works."""
+        host, port, discovery = origin.host, origin.port, self.discovery
+        if discovery is None:
+            return await dial(self._dialer, self._driver, host, port, budget, self._require_open)
+        while True:
+            route = await discovery.route(origin, budget, self._driver.event)
+            if route is None and offered:
+                raise ConnectError(f"{origin} does not offer HTTP/3")
+            started = clock.now()
+            try:
+                connection = await dial(self._dialer, self._driver, host, port, budget, self._require_open, route)
+            except ConnectError as error:
+                if route is None:
+                    raise
+                discovery.failed(origin, route, error, clock.now() - started)
+                logger.debug("%s does not serve %s: %s", route, origin, error)
+                if offered or discovery.offers.route(origin, time_ns()) == route:
+                    raise
+            else:
+                discovery.offers.succeeded(origin, route)
+                return connection
 
     def _release(self, origin: Origin, mine: _Dial, error: BaseException | None) -> None:
         with self._lock:
@@ -149,6 +183,25 @@ class Pool(Generic[C]):
             if self._connections.get(origin) is connection:
                 del self._connections[origin]
         connection.retire()
+
+    # -- where origins are served -----------------------------------------------------------------
+
+    def alt_used(self, origin: Origin) -> bytes | None:
+        """Return the alternative service that is connected to in place of ``origin``, if that is so."""
+        return None if self.discovery is None else self.discovery.alt_used(origin)
+
+    def hear(self, origin: Origin, lease: Lease[C], status: int, fields: Sequence[tuple[bytes, bytes]]) -> None:
+        """Take note of what a response says about alternatives: it may take back the one that it came from."""
+        if self.discovery is not None and not self.discovery.heard(origin, status, fields):
+            self.discard(origin, lease.connection)
+
+    def give_up(self, origin: Origin, lease: Lease[C], error: BaseException) -> None:
+        """Give no more requests to a connection that lost one; a new one that carried nothing came by a bad route."""
+        self.discard(origin, lease.connection)
+        if self.discovery is not None and not lease.reused and isinstance(error, Timeout):
+            self.discovery.lost(origin)
+
+    # -- the end ----------------------------------------------------------------------------------
 
     def _trim(self) -> None:
         """Close idle connections when there are too many, and forget those that are closed."""
@@ -169,6 +222,8 @@ class Pool(Generic[C]):
         self._driver.wake()
         for connection in connections:
             connection.close()
+        if self.discovery is not None:
+            self.discovery.save()
 
     def forget(self) -> None:
         """After a fork: these connections belong to the parent process."""

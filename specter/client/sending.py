@@ -32,32 +32,50 @@ class _Silence(NetworkError):
     """A connection used before does not answer any more."""
 
 
-async def exchange(pool: Pool[Any], request: Request, timeouts: Timeouts, respond: type[R]) -> R:
+async def exchange(
+    pool: Pool[Any], request: Request, timeouts: Timeouts, respond: type[R], *, repeat: bool = True
+) -> R:
     """Send ``request``; return its response, a ``respond``, with the body still to be read.
 
     It is sent a second time, on another connection, when the server did not process it, or when it does no harm
-    twice and a connection that had been used before turns out to be dead.
+    twice and a connection that had been used before turns out to be dead. With ``repeat`` off that is the caller's
+    to do (the error is ``retry_safe`` then), and no connection is made where HTTP/3 is not known to be offered.
     """
     budget = timeouts.start()
     timing = Timing(budget.started)
-    for last in (False, True):
-        lease = pool.find(request.url.origin) or await pool.acquire(request.url.origin, budget)
+    origin = request.url.origin
+    for last in (False, True) if repeat else (True,):
+        lease = pool.find(origin) or await _acquire(pool, request, budget, offered=not repeat)
         timing.reused = lease.reused
         if not lease.reused:
             timing.steps = lease.connection.steps
         timing.connected = timing.elapsed()
         attempt = _Attempt(request, lease, budget)
         try:
-            return await attempt.run(timing, respond)
+            response = await attempt.run(timing, respond, pool.alt_used(origin))
         except BaseException as error:
             attempt.transfer.close()
-            repeat = not last and attempt.may_repeat(error)
-            if repeat or attempt.silent(error):
-                pool.discard(request.url.origin, lease.connection)
-            if not repeat:
+            again = attempt.may_repeat(error)
+            if (again and not last) or attempt.silent(error):
+                pool.give_up(origin, lease, error)
+            if last or not again:
+                if isinstance(error, Error):
+                    error.retry_safe = again
                 raise
             logger.debug("%s %s%s once more: %s", request.method, request.url.origin, request.url.path, error)
+        else:
+            if pool.learns:
+                pool.hear(origin, lease, response.status_code, attempt.transfer.exchange.headers)
+            return response
     raise AssertionError("unreachable")
+
+
+async def _acquire(pool: Pool[Any], request: Request, budget: Budget, *, offered: bool) -> Lease[Any]:
+    try:
+        return await pool.acquire(request.url.origin, budget, offered=offered)
+    except Error as error:
+        error.retry_safe = request.replayable
+        raise
 
 
 class _Attempt:
@@ -70,10 +88,12 @@ class _Attempt:
         self._lease = lease
         self.transfer = Transfer(lease.connection, budget)
 
-    async def run(self, timing: Timing, respond: type[R]) -> R:
+    async def run(self, timing: Timing, respond: type[R], alt_used: bytes | None) -> R:
         request, transfer, connection = self._request, self.transfer, self._lease.connection
-        body = request.body
-        await transfer.start(request.fields(), None if body is None or body.length == 0 else body.pieces())
+        body, lines = request.body, request.fields()
+        if alt_used is not None:
+            lines.append((b"alt-used", alt_used))
+        await transfer.start(lines, None if body is None or body.length == 0 else body.pieces())
         if self._lease.reused and request.safe:
             await self._expect_a_sign()
         status, fields = await transfer.head()
@@ -105,4 +125,6 @@ class _Attempt:
 
     def silent(self, error: BaseException) -> bool:
         """Whether time ran out without a sign of life: the next request should not have to find that out again."""
+        if isinstance(error, _Silence):
+            return True
         return isinstance(error, Timeout) and self._lease.connection.signs_of_life == self.transfer.exchange.signs

@@ -84,6 +84,15 @@ class URL:
         """Return what ``reference`` means on a page of this URL (RFC 3986, section 5.2)."""
         return URL(urljoin(str(self), reference))
 
+    def with_target(self, target: str) -> URL:
+        """Return a URL of the same origin that asks for ``target``, which is taken as it is."""
+        made = object.__new__(URL)
+        path, _, query = target.partition("?")
+        parts = {"host": self.host, "port": self.port, "origin": self.origin, "authority": self.authority}
+        for name, value in {**parts, "path": path, "query": query, "fragment": "", "target": target}.items():
+            object.__setattr__(made, name, value)
+        return made
+
     def __str__(self) -> str:
         fragment = f"#{self.fragment}" if self.fragment else ""
         return f"https://{self.authority}{self.target}{fragment}"

@@ -18,12 +18,13 @@ from specter.net import clock
 from specter.net.budget import Budget, Wait
 from specter.net.channel import Channel
 from specter.net.connection import BaseConnection
-from specter.net.driver import Driver
+from specter.net.driver import Driver, Event
 from specter.net.entropy import SystemEntropy
 from specter.net.failures import connection_failure
 from specter.net.info import describe
 from specter.net.racing import Race
-from specter.net.resolver import Resolver
+from specter.net.resolver import Resolver, interleave, literal
+from specter.net.route import Route
 from specter.net.steps import DialSteps
 from specter.quic.config import QuicConfig
 from specter.quic.connection import Connection
@@ -146,16 +147,25 @@ class Handshake:
             self.channel.close()
 
 
-async def dial(dialer: Dialer, driver: Driver[C], host: str, port: int, budget: Budget, stop: Callable[[], None]) -> C:
-    """Connect to ``host``; ``stop`` raises once nobody wants the connection.
+async def dial(
+    dialer: Dialer,
+    driver: Driver[C],
+    host: str,
+    port: int,
+    budget: Budget,
+    stop: Callable[[], None],
+    route: Route | None = None,
+) -> C:
+    """Connect to ``host``, at the end of ``route`` if there is one; ``stop`` raises once nobody wants the connection.
 
     Raises:
         ConnectError: among them ``ConnectTimeout``, ``HandshakeError`` and ``CertificateError``.
     """
     deadline = budget.deadline(Wait.CONNECT, clock.now())
     tls = dialer.tls(host)
-    addresses = await dialer.resolver.resolve(host, port, budget, driver.event, stop=stop)
+    addresses = await _addresses(dialer.resolver, route or Route(host, port), budget, driver.event, stop)
     looked_up = clock.now()
+    port = port if route is None else route.port
 
     async def park(handshakes: Sequence[Handshake], until: int) -> None:
         await driver.park(handshakes, until)
@@ -170,3 +180,15 @@ async def dial(dialer: Dialer, driver: Driver[C], host: str, port: int, budget: 
     connection.steps = DialSteps(looked_up, winner.answered, clock.now())
     connection.on_token(lambda token: dialer.tokens.put(host, port, token))
     return connection
+
+
+async def _addresses(
+    resolver: Resolver, route: Route, budget: Budget, event: Callable[[], Event], stop: Callable[[], None]
+) -> list[Address]:
+    try:
+        return await resolver.resolve(route.host, route.port, budget, event, stop=stop)
+    except ConnectError:
+        hints = [address for text in route.hints if (address := literal(text, route.port)) is not None]
+        if not hints:
+            raise
+        return interleave(hints)

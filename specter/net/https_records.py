@@ -1,8 +1,8 @@
 """HTTPS records: what the DNS says about where and how an origin is served (RFC 9460).
 
-The walk from one question to the next is a generator that knows nothing of sockets; ``lookup`` and ``lookup_async``
-drive it, through ``dnspython`` (the extra ``dns``). Where an answer is missing, late or malformed there simply is no
-information: that is never an error of the request that wanted to know.
+The walk from one question to the next is a generator that knows nothing of sockets; :class:`HttpsRecords` takes its
+questions to the DNS, through ``dnspython`` (the extra ``dns``). Where an answer is missing, late or malformed there
+simply is no information: that is never an error of the request that wanted to know.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from specter.net.clock import SECOND
 from specter.net.resolver import literal
 
 if TYPE_CHECKING:
-    from dns.asyncresolver import Resolver as AsyncDnsResolver
     from dns.resolver import Answer
     from dns.resolver import Resolver as DnsResolver
 
@@ -85,10 +84,10 @@ class HttpsRecords:
         if not timeout > 0:
             raise ValueError("timeout is a number of seconds above 0")
         self._timeout = timeout
-        self._blocking = dns.resolver.Resolver(configure=nameservers is None)
+        self._resolver = dns.resolver.Resolver(configure=nameservers is None)
         if nameservers is not None:
-            self._blocking.nameservers = list(nameservers)
-            self._blocking.port = port
+            self._resolver.nameservers = list(nameservers)
+            self._resolver.port = port
 
     def lookup(self, host: str, port: int = HTTPS_PORT) -> Records:
         """Return what the DNS says about ``https://host:port``; blocks for ``timeout`` seconds at most."""
@@ -100,23 +99,7 @@ class HttpsRecords:
                 question = walk.send(answer)
             except StopIteration as end:
                 return _result(end)
-            answer = _ask(self._blocking, question, left)
-
-    async def lookup_async(self, host: str, port: int = HTTPS_PORT) -> Records:
-        """Like :meth:`lookup`, in an event loop."""
-        import dns.asyncresolver
-
-        resolver = dns.asyncresolver.Resolver(configure=False)
-        resolver.nameservers, resolver.port = self._blocking.nameservers, self._blocking.port
-        walk = _walk(host, port)
-        answer: Answer | None = None
-        left = _Allowance(self._timeout)
-        while True:
-            try:
-                question = walk.send(answer)
-            except StopIteration as end:
-                return _result(end)
-            answer = await _ask_async(resolver, question, left)
+            answer = _ask(self._resolver, question, left)
 
 
 class _Allowance:
@@ -139,14 +122,6 @@ def _result(end: StopIteration) -> Records:
 def _ask(resolver: DnsResolver, name: Question, left: _Allowance) -> Answer | None:
     try:
         return resolver.resolve(name, "HTTPS", lifetime=left.seconds(), raise_on_no_answer=False, search=False)
-    except Exception as error:
-        _note(name, error)
-        return None
-
-
-async def _ask_async(resolver: AsyncDnsResolver, name: Question, left: _Allowance) -> Answer | None:
-    try:
-        return await resolver.resolve(name, "HTTPS", lifetime=left.seconds(), raise_on_no_answer=False, search=False)
     except Exception as error:
         _note(name, error)
         return None

@@ -83,6 +83,10 @@ class TrustStore:
             return _cached_store(Path(source), tolerant=False)
         return cls(_flatten((source,) if isinstance(source, bytes) else source))
 
+    @property
+    def certificates(self) -> frozenset[x509.Certificate]:
+        return self._anchors
+
     def __len__(self) -> int:
         return len(self._anchors)
 
