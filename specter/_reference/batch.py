@@ -11,8 +11,10 @@ Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int] | None
 BURST: Final = 96
 """Datagrams a driver reads before it lets the engine work."""
 
+SLOT: Final = 1536
+"""Bytes that each datagram of a ``SendBatch`` may have."""
+
 _READ_SPACE: Final = 65_536
-_SLOT: Final = 1536
 
 
 class ReceiveBatch:
@@ -25,7 +27,7 @@ class ReceiveBatch:
 
     def __init__(self, capacity: int = BURST) -> None:
         self.capacity = capacity
-        self.slab = bytearray(capacity * _SLOT + _READ_SPACE)
+        self.slab = bytearray(capacity * SLOT + _READ_SPACE)
         self.view = memoryview(self.slab)
         self._free = 0
         self._starts: list[int] = []
@@ -107,7 +109,7 @@ class SendBatch:
 
     def __init__(self, capacity: int = 64) -> None:
         self.capacity = capacity
-        self.slab = bytearray(capacity * _SLOT)
+        self.slab = bytearray(capacity * SLOT)
         self.view = memoryview(self.slab)
         self._delivered = False
         self._starts: list[int] = []
@@ -135,7 +137,7 @@ class SendBatch:
         """Return where the next datagram starts; a batch that was handed out is emptied first."""
         if self._delivered:
             self.clear()
-        return len(self._starts) * _SLOT
+        return len(self._starts) * SLOT
 
     def commit(self, end: int, address: Address, ecn: int = 0) -> None:
         """Count the bytes from ``begin()`` to ``end`` as one datagram.
@@ -143,7 +145,7 @@ class SendBatch:
         Raises:
             ValueError: ``end`` is before them or outside the slab.
         """
-        start = len(self._starts) * _SLOT
+        start = len(self._starts) * SLOT
         if not start <= end <= len(self.slab):
             raise ValueError("datagram outside the batch")
         self._starts.append(start)

@@ -13,7 +13,7 @@ from typing import Protocol
 from specter._frame_types import Ack, ConnectionClose, Frame
 from specter._reference import frames
 from specter._reference.acks import AckTracker
-from specter._reference.batch import Address, ReceiveBatch, SendBatch
+from specter._reference.batch import SLOT, Address, ReceiveBatch, SendBatch
 from specter._reference.protection import TAG_SIZE, DecryptError, PacketProtection
 from specter._reference.reassembly import RecvBuffer
 from specter._reference.sendbuffer import SendBuffer
@@ -229,6 +229,7 @@ class Packer:
     __slots__ = (
         "_acks",
         "_batch",
+        "_ecn",
         "_queue",
         "_queued",
         "_sent",
@@ -240,7 +241,6 @@ class Packer:
         "data_limit",
         "data_sent",
         "dcid",
-        "ecn",
         "keys",
         "observer",
         "packets",
@@ -258,7 +258,7 @@ class Packer:
         self.keys: PacketProtection | None = None
         self.dcid = b""
         self.address: Address = None
-        self.ecn = 0
+        self._ecn = 0
         self.spin = 0
         self.ack_delay_exponent = 3
         self.control: deque[tuple[bytes, object]] = deque()
@@ -269,6 +269,16 @@ class Packer:
         self.skip_at = -1
         self.packets = 0
         self.observer: Observer | None = None
+
+    @property
+    def ecn(self) -> int:
+        """The ECN codepoint that datagrams leave with."""
+        return self._ecn
+
+    @ecn.setter
+    def ecn(self, codepoint: int) -> None:
+        self._ecn = codepoint
+        self._sent.marking = codepoint != 0
 
     # -- what waits -------------------------------------------------------------------------------
 
@@ -324,7 +334,29 @@ class Packer:
         limit = start + 1200 - TAG_SIZE
         pos = self._put_ack(payload, limit, now)
         if pos > payload:
-            self._batch.commit(self._seal(start, payload, pos, now), self.address, 0)
+            self._batch.commit(self._seal(start, payload, pos, now), self.address, self._ecn)
+
+    def probe(self, now: int, data: bytes, size: int, token: object) -> int:
+        """Seal a datagram of its own: the encoded frames ``data``, padded to ``size`` bytes.
+
+        It weighs nothing: it is not in flight, and no probe timeout waits for it. ``token`` tells of its fate.
+        Returns its size, 0 when the batch is full or there are no keys.
+
+        Raises:
+            ValueError: the frames, or the datagram, are too large.
+        """
+        if self.keys is None or self._batch.full:
+            return 0
+        start = self._batch.begin()
+        payload = start + 1 + len(self.dcid) + self._number_length()
+        pos, padded = payload + len(data), start + size - TAG_SIZE
+        if not pos <= padded or size > SLOT:
+            raise ValueError("packet outside the batch")
+        self._batch.slab[payload:pos] = data
+        self._batch.slab[pos:padded] = bytes(padded - pos)
+        end = self._seal(start, payload, padded, now, False, True, [token], weightless=True)
+        self._batch.commit(end, self.address, self._ecn)
+        return end - start
 
     def fill(self, now: int, allowance: int, size: int) -> int:
         """Pack datagrams of up to ``size`` bytes while ``allowance`` bytes cover a whole one.
@@ -338,7 +370,7 @@ class Packer:
             end = self.packet(now, start, start + size)
             if end == start:
                 break
-            self._batch.commit(end, self.address, self.ecn)
+            self._batch.commit(end, self.address, self._ecn)
             used += self._sent.bytes_in_flight - in_flight
         return used
 
@@ -459,6 +491,7 @@ class Packer:
         in_flight: bool = False,
         tokens: list[object] | None = None,
         stream: StreamRange | None = None,
+        weightless: bool = False,
     ) -> int:
         keys = self.keys
         if keys is None:
@@ -477,6 +510,7 @@ class Packer:
         if self.observer is not None:
             self.observer.sent(slab[start], number, self._batch.view, payload, pos, pos + TAG_SIZE - start)
         end = keys.seal(self._batch.view, start, number_offset, length, pos, number)
-        self._sent.record(number, now, end - start, eliciting, in_flight, tuple(tokens or ()), stream)
+        size = 0 if weightless else end - start
+        self._sent.record(number, now, size, eliciting, in_flight, tuple(tokens or ()), stream)
         self.packets += 1
         return end

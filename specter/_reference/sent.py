@@ -19,7 +19,7 @@ _UNTRACKED_KEPT: Final = 256
 
 
 class _Packet:
-    __slots__ = ("ack_eliciting", "in_flight", "ordinal", "size", "stream", "time", "tokens")
+    __slots__ = ("ack_eliciting", "in_flight", "marked", "ordinal", "size", "stream", "time", "tokens")
 
     def __init__(
         self,
@@ -30,6 +30,7 @@ class _Packet:
         in_flight: bool,
         tokens: Tokens,
         stream: StreamRange | None,
+        marked: bool,
     ) -> None:
         self.ordinal = ordinal
         self.time = time
@@ -38,6 +39,7 @@ class _Packet:
         self.in_flight = in_flight
         self.tokens = tokens
         self.stream = stream
+        self.marked = marked
 
 
 @dataclass(slots=True)
@@ -64,6 +66,10 @@ class Acked:
     """Whether ``largest`` is the largest number of the ACK frame: with ``eliciting``, an RTT sample."""
     streams: list[StreamRange] = field(default_factory=list)
     tokens: list[object] = field(default_factory=list)
+    largest_size: int = 0
+    """Bytes of the largest that was in flight."""
+    marked: int = 0
+    """How many were sent with an ECN mark."""
 
 
 @dataclass(slots=True)
@@ -74,24 +80,34 @@ class Lost:
     size: int = 0
     """Bytes that were in flight."""
     largest_time: int = 0
-    """When the newest of them was sent."""
+    """When the newest of those in flight was sent."""
     first_time: int = 0
     """When the oldest ack-eliciting one was sent; 0 when there was none."""
     streams: list[StreamRange] = field(default_factory=list)
     tokens: list[object] = field(default_factory=list)
     persistent_span: int = 0
-    """The longest time between two ack-eliciting ones such that every packet tracked between them is lost with them."""
+    """The longest time between two ack-eliciting ones such that every packet tracked between them is lost with them.
+
+    Packets that were not in flight are no end of it.
+    """
     numbers: list[int] = field(default_factory=list)
     """Their packet numbers, ascending."""
+    smallest_size: int = 0
+    """Bytes of the smallest that was in flight; 0 when none was."""
+    marked: int = 0
+    """How many were sent with an ECN mark."""
 
 
 class SentPackets:
     """The table of packets neither acknowledged nor lost; times are nanoseconds and never go back.
 
     A packet that is neither ack-eliciting nor in flight is not tracked: only its number and, for an RTT sample when
-    it is the largest acknowledged, the send times of the last 256 such packets are kept.
+    it is the largest acknowledged, the send times of the last 256 such packets are kept. A packet in flight with
+    size 0 is tracked and weighs nothing: a probe.
 
     Attributes:
+        marking: packets leave with an ECN mark from now on.
+        marked: how many were recorded while ``marking``.
         next_pn: the lowest packet number not yet used.
         bytes_in_flight: bytes of the tracked packets that count for congestion control.
         ack_eliciting_in_flight: how many tracked packets are ack-eliciting.
@@ -110,6 +126,8 @@ class SentPackets:
         "largest_acked",
         "last_ack_eliciting_time",
         "loss_time",
+        "marked",
+        "marking",
         "next_pn",
     )
 
@@ -119,6 +137,8 @@ class SentPackets:
         self._tracked = 0
         self._skipped: deque[int] = deque(maxlen=_SKIPPED_KEPT)
         self._untracked: deque[tuple[int, int]] = deque(maxlen=_UNTRACKED_KEPT)
+        self.marking = False
+        self.marked = 0
         self.next_pn = 0
         self.bytes_in_flight = 0
         self.ack_eliciting_in_flight = 0
@@ -155,10 +175,11 @@ class SentPackets:
         ``tokens`` are returned when the packet is acknowledged or lost. ``ValueError`` for a number already used.
         """
         self._use(pn)
+        self.marked += self.marking
         if not (ack_eliciting or in_flight):
             self._untracked.append((pn, now))
             return
-        self._packets[pn] = _Packet(self._tracked, now, size, ack_eliciting, in_flight, tokens, stream)
+        self._packets[pn] = _Packet(self._tracked, now, size, ack_eliciting, in_flight, tokens, stream, self.marking)
         self._tracked += 1
         if in_flight:
             self.bytes_in_flight += size
@@ -223,6 +244,8 @@ class SentPackets:
         acked.first_time = packets[0].time
         acked.size, eliciting = self._remove(packets)
         acked.eliciting = eliciting > 0
+        acked.largest_size = max(packet.size if packet.in_flight else 0 for packet in packets)
+        acked.marked = sum(packet.marked for packet in packets)
         _collect(packets, acked.streams, acked.tokens)
 
     def _remove(self, packets: Iterable[_Packet]) -> tuple[int, int]:
@@ -266,12 +289,15 @@ class SentPackets:
         return lost
 
     def _take_lost(self, packets: list[_Packet], lost: Lost) -> None:
+        weighing = [packet for packet in packets if packet.in_flight and packet.size]
         lost.numbers = [self._packets.popitem(last=False)[0] for _ in packets]
         lost.count = len(packets)
-        lost.largest_time = packets[-1].time
+        lost.largest_time = weighing[-1].time if weighing else 0
         lost.first_time = next((packet.time for packet in packets if packet.ack_eliciting), 0)
         lost.size, _ = self._remove(packets)
         lost.persistent_span = _longest_span(packets)
+        lost.smallest_size = min((packet.size for packet in weighing), default=0)
+        lost.marked = sum(packet.marked for packet in packets)
         _collect(packets, lost.streams, lost.tokens)
 
     def oldest(self, count: int) -> list[tuple[Tokens, StreamRange | None]]:
@@ -286,6 +312,12 @@ class SentPackets:
             if packet.ack_eliciting:
                 found.append((packet.tokens, packet.stream))
         return found
+
+    def disown(self) -> None:
+        """Let nothing that is on its way weigh any more, as it was sent on another path; its fate still counts."""
+        for packet in self._packets.values():
+            packet.in_flight = False
+        self.bytes_in_flight = 0
 
     def discard(self) -> int:
         """Forget every packet, with their keys (RFC 9002, section 6.4); return the bytes that were in flight."""
@@ -321,7 +353,7 @@ def _longest_span(packets: Iterable[_Packet]) -> int:
         if packet.ordinal != ordinal + 1:
             start = None
         ordinal = packet.ordinal
-        if packet.ack_eliciting:
+        if packet.ack_eliciting and packet.in_flight and packet.size:
             if start is None:
                 start = packet.time
             longest = max(longest, packet.time - start)

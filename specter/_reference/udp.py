@@ -7,6 +7,7 @@ the engine above recovers from loss. Only opening a socket raises.
 from __future__ import annotations
 
 import contextlib
+import errno
 import select
 import socket
 import sys
@@ -48,6 +49,11 @@ _DO_NOT_FRAGMENT: Final[dict[tuple[str, int], tuple[int, int]]] = {
     ("win32", socket.AF_INET): (14, 1),
     ("win32", socket.AF_INET6): (14, 1),
 }
+
+# IP_MTU and IPV6_MTU, which the socket module does not name either; and what IP and UDP headers take of a packet.
+_MTU_OPTION: Final[dict[int, int]] = {socket.AF_INET: 14, socket.AF_INET6: 24}
+_HEADERS: Final[dict[int, int]] = {socket.AF_INET: 28, socket.AF_INET6: 48}
+_LARGEST_PAYLOAD: Final = 65_507
 
 
 def _level(family: int) -> int:
@@ -102,14 +108,38 @@ def bound_handle(address: SocketAddress, buffer_size: int) -> socket.socket:
     return handle
 
 
+def payload_limit(handle: socket.socket) -> int:
+    """Return the largest UDP payload that the interface towards the peer carries, as far as the system tells."""
+    if not _LINUX:
+        return _LARGEST_PAYLOAD
+    try:
+        mtu = handle.getsockopt(_level(handle.family), _MTU_OPTION[handle.family])
+    except OSError:  # not connected
+        return _LARGEST_PAYLOAD
+    return min(mtu - _HEADERS[handle.family], _LARGEST_PAYLOAD)
+
+
 class UdpSocket:
     """A socket towards one peer (``connect``), or towards everyone (``bind``).
 
     ``refused`` counts ICMP "port unreachable" answers, ``dropped`` datagrams that the system would not send
-    (``failure`` is the last reason), ``unsent`` those that wait until the socket takes more.
+    (``failure`` is the last reason), ``unsent`` those that wait until the socket takes more. ``faults`` counts all
+    that went wrong. ``too_large`` is the size of the last datagram that was too large for the interface, else 0.
     """
 
-    __slots__ = ("_handle", "_marking", "_poll", "_poll_key", "_unsent", "connected", "dropped", "failure", "refused")
+    __slots__ = (
+        "_handle",
+        "_marking",
+        "_poll",
+        "_poll_key",
+        "_unsent",
+        "connected",
+        "dropped",
+        "failure",
+        "faults",
+        "refused",
+        "too_large",
+    )
 
     def __init__(self, handle: socket.socket, *, connected: bool) -> None:
         self._handle = handle
@@ -120,6 +150,8 @@ class UdpSocket:
         self.connected = connected
         self.refused = 0
         self.dropped = 0
+        self.faults = 0
+        self.too_large = 0
         self.failure: OSError | None = None
 
     @classmethod
@@ -161,6 +193,7 @@ class UdpSocket:
             else:
                 batch.commit(length, None if self.connected else address, ecn)
                 count += 1
+        self.faults += faults
         return count
 
     def _read(self, room: memoryview) -> tuple[int, Address, int]:
@@ -198,6 +231,7 @@ class UdpSocket:
         """Return False when the socket is full; whatever else goes wrong loses the datagram."""
         if ecn != self._marking:
             self._mark(ecn)
+        too_large = 0
         for _ in range(2):
             try:
                 if self.connected:
@@ -208,10 +242,16 @@ class UdpSocket:
             except (BlockingIOError, InterruptedError):
                 return False
             except ConnectionError:  # the answer to an earlier datagram; this one has not been tried
+                self.faults += 1
                 self.refused += 1
             except OSError as error:
+                self.faults += 1
                 self.failure = error
-                break
+                if error.errno != errno.EMSGSIZE:
+                    break
+                too_large += 1  # or that is an answer as well, even a forged one: what counts is saying it twice
+        if too_large == 2:
+            self.too_large = len(data)
         self.dropped += 1
         return True
 
@@ -273,6 +313,11 @@ class UdpSocket:
             return None
         address: Address = self._handle.getpeername()
         return address
+
+    @property
+    def max_payload(self) -> int:
+        """The largest UDP payload that the interface carries, as far as the system tells."""
+        return payload_limit(self._handle)
 
     def fileno(self) -> int:
         """Return the descriptor, -1 once closed."""

@@ -24,7 +24,7 @@ cdef class Packer:
     cdef public object address
     cdef public list blocked
     cdef public int ack_delay_exponent
-    cdef public int ecn
+    cdef int _ecn
     cdef public int spin
     cdef public int64_t data_limit
     cdef public int64_t data_sent
@@ -52,6 +52,7 @@ cdef class Packer:
         int64_t offset,
         int64_t length,
         bint fin,
+        bint weightless=*,
     ) except -1
 
 

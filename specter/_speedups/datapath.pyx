@@ -40,6 +40,7 @@ cdef enum:
     SHORT_RESERVED_BITS = 0x18
     KEY_PHASE_BIT = 0x04
     TAG = 16
+    SLOT = 1536
     ACK_ROOM = 1200
 
     PADDING_TYPE = 0x00
@@ -276,7 +277,7 @@ cdef class Packer:
         self.address = None
         self.blocked = []
         self.ack_delay_exponent = 3
-        self.ecn = 0
+        self._ecn = 0
         self.spin = 0
         self.data_limit = 0
         self.data_sent = 0
@@ -303,6 +304,16 @@ cdef class Packer:
     @property
     def control(self):
         return self._control
+
+    @property
+    def ecn(self):
+        """The ECN codepoint that datagrams leave with."""
+        return self._ecn
+
+    @ecn.setter
+    def ecn(self, int codepoint):
+        self._ecn = codepoint
+        self._sent.marking = codepoint != 0
 
     # -- what waits -------------------------------------------------------------------------------
 
@@ -373,8 +384,32 @@ cdef class Packer:
         if size > 0:
             self._acks.c_sent()
             size = self._seal(start, payload, payload + size, now, False, False, (), False, 0, 0, 0, False)
-            self._batch.c_commit(size, self.address, 0)
+            self._batch.c_commit(size, self.address, self._ecn)
         return 0
+
+    def probe(self, int64_t now, bytes data not None, Py_ssize_t size, token):
+        """Seal a datagram of its own: the encoded frames ``data``, padded to ``size`` bytes.
+
+        It weighs nothing: it is not in flight, and no probe timeout waits for it. ``token`` tells of its fate.
+        Returns its size, 0 when the batch is full or there are no keys.
+
+        Raises:
+            ValueError: the frames, or the datagram, are too large.
+        """
+        cdef Py_ssize_t start, payload, pos, padded, end
+        if self._keys is None or self._batch.c_full():
+            return 0
+        start = self._batch.c_begin()
+        payload = start + 1 + PyBytes_GET_SIZE(self._dcid) + self._number_length()
+        pos = payload + PyBytes_GET_SIZE(data)
+        padded = start + size - TAG
+        if pos > padded or size > SLOT:
+            raise ValueError("packet outside the batch")
+        memcpy(self._batch.base + payload, PyBytes_AS_STRING(data), pos - payload)
+        memset(self._batch.base + pos, 0, padded - pos)
+        end = self._seal(start, payload, padded, now, False, True, (token,), False, 0, 0, 0, False, True)
+        self._batch.c_commit(end, self.address, self._ecn)
+        return end - start
 
     def fill(self, int64_t now, int64_t allowance, Py_ssize_t size):
         """Pack datagrams of up to ``size`` bytes while ``allowance`` bytes cover a whole one.
@@ -389,7 +424,7 @@ cdef class Packer:
             end = self.c_packet(now, start, start + size, 0)
             if end == start:
                 break
-            self._batch.c_commit(end, self.address, self.ecn)
+            self._batch.c_commit(end, self.address, self._ecn)
             used += self._sent.bytes_in_flight - in_flight
         return used
 
@@ -532,6 +567,7 @@ cdef class Packer:
         int64_t offset,
         int64_t length,
         bint fin,
+        bint weightless=False,
     ) except -1:
         cdef PacketProtection keys = self._keys
         cdef unsigned char *base = self._batch.base
@@ -556,7 +592,8 @@ cdef class Packer:
             self.observer.sent(base[start], number, self._batch.view, payload, pos, pos + TAG - start)
         end = keys.c_seal(base, start, number_offset, number_length, pos, number)
         self._sent.c_record(
-            number, now, end - start, eliciting, in_flight, tokens, has_stream, stream_id, offset, length, fin
+            number, now, 0 if weightless else end - start, eliciting, in_flight, tokens,
+            has_stream, stream_id, offset, length, fin,
         )
         self.packets += 1
         return end

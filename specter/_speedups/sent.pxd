@@ -15,6 +15,7 @@ cdef struct Packet:
     unsigned char in_flight
     unsigned char has_stream
     unsigned char fin
+    unsigned char marked             # with an ECN codepoint
     unsigned char acked              # by the frame at hand
 
 cdef struct Untracked:
@@ -23,6 +24,8 @@ cdef struct Untracked:
 
 
 cdef class SentPackets:
+    cdef public bint marking
+    cdef public int64_t marked
     cdef public int64_t next_pn
     cdef public int64_t bytes_in_flight
     cdef public int64_t ack_eliciting_in_flight

@@ -135,6 +135,7 @@ cdef class SentPackets:
         cdef Packet *packet
         if pn < self.next_pn:
             raise ValueError("packet number already used")
+        self.marked += self.marking
         if not (eliciting or in_flight):
             return self._note_untracked(pn, now)
         if self._end == self._capacity:
@@ -142,7 +143,8 @@ cdef class SentPackets:
         self.next_pn = pn + 1
         packet = self._packets + self._end
         packet[0] = Packet(
-            pn, self._tracked, now, size, stream_id, offset, length, NULL, eliciting, in_flight, has_stream, fin, False
+            pn, self._tracked, now, size, stream_id, offset, length, NULL, eliciting, in_flight, has_stream, fin,
+            self.marking, False
         )
         if tokens is not None and len(tokens) > 0:
             Py_INCREF(tokens)
@@ -257,6 +259,7 @@ cdef class SentPackets:
     cdef object _take_acked(self, Py_ssize_t stop, int64_t newest):
         """Take the marked packets below ``stop`` out of the table; return what they were."""
         cdef int64_t count = 0, size = 0, eliciting = 0, largest = -1, largest_time = 0, first_time = 0
+        cdef int64_t largest_size = 0, marked = 0
         cdef list streams = [], tokens = []
         cdef Run run
         cdef Packet *packet
@@ -273,8 +276,11 @@ cdef class SentPackets:
                 largest = packet.pn
                 largest_time = packet.time
                 eliciting += packet.eliciting
+                marked += packet.marked
                 if packet.in_flight:
                     size += packet.size
+                    if packet.size > largest_size:
+                        largest_size = packet.size
                 collect(packet, &run, streams, tokens)
             flush(&run, streams)
         finally:
@@ -285,7 +291,10 @@ cdef class SentPackets:
             if sampled is not None:
                 largest = newest
                 largest_time = sampled
-        return Acked(count, size, largest, largest_time, first_time, eliciting > 0, largest == newest, streams, tokens)
+        return Acked(
+            count, size, largest, largest_time, first_time, eliciting > 0, largest == newest, streams, tokens,
+            largest_size, marked,
+        )
 
     cdef void _drop_acked(self, Py_ssize_t stop) noexcept:
         """Close the gaps of the marked packets below ``stop``, by moving up the others, which are few."""
@@ -349,8 +358,8 @@ cdef class SentPackets:
     cdef object _take_lost(self, Py_ssize_t stop):
         cdef int64_t size = 0, eliciting = 0, first_time = 0, ordinal = -1, span_start = 0, longest = 0
         cdef int64_t count = stop - self._head
-        cdef int64_t largest_time = self._packets[stop - 1].time
-        cdef bint in_span = False
+        cdef int64_t largest_time = 0, smallest_size = 0, marked = 0
+        cdef bint in_span = False, weighs
         cdef list streams = [], tokens = [], numbers = []
         cdef Run run
         cdef Packet *packet
@@ -360,9 +369,14 @@ cdef class SentPackets:
             packet = self._packets + self._head
             numbers.append(packet.pn)
             collect(packet, &run, streams, tokens)
-            if packet.in_flight:
+            weighs = packet.in_flight and packet.size > 0
+            marked += packet.marked
+            if weighs:
                 self.bytes_in_flight -= packet.size
                 size += packet.size
+                largest_time = packet.time
+                if smallest_size == 0 or packet.size < smallest_size:
+                    smallest_size = packet.size
             if packet.ordinal != ordinal + 1:
                 in_span = False
             ordinal = packet.ordinal
@@ -371,15 +385,16 @@ cdef class SentPackets:
                     first_time = packet.time
                 eliciting += 1
                 self.ack_eliciting_in_flight -= 1
-                if not in_span:
-                    in_span = True
-                    span_start = packet.time
-                longest = max(longest, packet.time - span_start)
+                if weighs:
+                    if not in_span:
+                        in_span = True
+                        span_start = packet.time
+                    longest = max(longest, packet.time - span_start)
             self._head += 1
             Py_XDECREF(packet.tokens)
         self._rewind()
         flush(&run, streams)
-        return Lost(count, size, largest_time, first_time, streams, tokens, longest, numbers)
+        return Lost(count, size, largest_time, first_time, streams, tokens, longest, numbers, smallest_size, marked)
 
     def oldest(self, Py_ssize_t count):
         """Return ``(tokens, stream)`` of up to ``count`` of the oldest ack-eliciting packets, for a probe.
@@ -399,6 +414,13 @@ cdef class SentPackets:
                     stream = (packet.stream_id, packet.offset, packet.length, packet.fin != 0)
                 found.append((() if packet.tokens == NULL else <tuple> packet.tokens, stream))
         return found
+
+    def disown(self):
+        """Let nothing that is on its way weigh any more, as it was sent on another path; its fate still counts."""
+        cdef Py_ssize_t index
+        for index in range(self._head, self._end):
+            self._packets[index].in_flight = False
+        self.bytes_in_flight = 0
 
     def discard(self):
         """Forget every packet, with their keys (RFC 9002, section 6.4); return the bytes that were in flight."""

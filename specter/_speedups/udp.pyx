@@ -14,6 +14,7 @@ from libc.errno cimport (
     EINTR,
     EINVAL,
     EIO,
+    EMSGSIZE,
     ENETUNREACH,
     EOPNOTSUPP,
     errno,
@@ -135,6 +136,8 @@ cdef class UdpSocket:
     cdef readonly bint connected
     cdef public int64_t refused
     cdef public int64_t dropped
+    cdef public int64_t faults
+    cdef public Py_ssize_t too_large
     cdef public object failure
 
     def __cinit__(self):
@@ -156,6 +159,8 @@ cdef class UdpSocket:
         self.connected = connected
         self.refused = 0
         self.dropped = 0
+        self.faults = 0
+        self.too_large = 0
         self.failure = None
         self._gso = True
         self._gro_known = self._set_gro(True)
@@ -199,6 +204,7 @@ cdef class UdpSocket:
         return batch.count - before
 
     cdef int _note_fault(self) except -1:
+        self.faults += 1
         if errno == ECONNREFUSED:
             self.refused += 1
         else:
@@ -343,27 +349,41 @@ cdef class UdpSocket:
         return len(self._unsent)
 
     cdef Py_ssize_t _send_some(self, SendBatch batch, Py_ssize_t index) except -1:
-        """Send from ``index`` on; return the first datagram for which the socket has no room."""
+        """Send from ``index`` on; return the first datagram for which the socket has no room.
+
+        A refused train may be too large or trains may not work here: its first datagram alone tells. ECONNREFUSED
+        and EMSGSIZE may be the answer to an earlier datagram, even a forged one: what counts is saying it twice.
+        """
         cdef Py_ssize_t length
         cdef int result, tries = 0
+        cdef bint alone = False, doubtful = False
         while index < batch.count:
-            length = self._train(batch, index)
+            length = 1 if alone else self._train(batch, index)
             result = self._send_train(batch, index, length)
             if result >= 0:
+                if doubtful:
+                    self._gso = False
                 index += length
                 tries = 0
+                alone = doubtful = False
             elif errno == EAGAIN or errno == EINTR:
                 return index
-            elif length > 1 and self._gso and (errno == EIO or errno == EINVAL or errno == EOPNOTSUPP):
-                self._gso = False
-            elif errno == ECONNREFUSED and tries < 1:
-                self.refused += 1  # the answer to an earlier datagram; this one has not been tried
+            elif length > 1 and (errno == EIO or errno == EINVAL or errno == EOPNOTSUPP):
+                alone = doubtful = True
+            elif (errno == ECONNREFUSED or errno == EMSGSIZE) and tries < 1:
+                self._note_fault()
                 tries += 1
+            elif length > 1 and errno == EMSGSIZE:
+                alone = True
+                tries = 0
             else:
+                if errno == EMSGSIZE:
+                    self.too_large = batch.ends[index] - batch.starts[index]
                 self._note_fault()
                 self.dropped += length
                 index += length
                 tries = 0
+                doubtful = False
         return index
 
     cdef Py_ssize_t _train(self, SendBatch batch, Py_ssize_t index):
@@ -502,6 +522,11 @@ cdef class UdpSocket:
     def peer_address(self):
         """The connected peer; None on a bound socket."""
         return self._handle.getpeername() if self.connected else None
+
+    @property
+    def max_payload(self):
+        """The largest UDP payload that the interface carries, as far as the system tells."""
+        return _reference.payload_limit(self._handle)
 
     def fileno(self):
         """Return the descriptor, -1 once closed."""

@@ -44,6 +44,7 @@ class Phase(IntEnum):
 
 _HEAD: Final = Phase.HEAD
 _BODY: Final = Phase.BODY
+_TUNNEL: Final = Phase.TUNNEL
 
 # A message is HEAD (interim responses stay in it), BODY, an optional trailer section, the end. CONNECT turns HEAD
 # into TUNNEL, which carries DATA only. Known frame types that a phase does not list end the connection.
@@ -99,6 +100,8 @@ class Receiving:
     def readable(self) -> None:
         """QUIC says that there is something to read."""
         self._reader.dry = False
+        if self._phase is _TUNNEL:
+            self._session.quic.mark_interactive()
         self._go_on()
 
     def _go_on(self) -> None:

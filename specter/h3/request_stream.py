@@ -57,7 +57,8 @@ class RequestStream:
         return self.receiving.finished and self.sending.finished
 
     def send_request(self, lines: Lines, head: RequestHead, fin: bool) -> None:
-        content_length = None if head.method == b"CONNECT" else head.content_length
+        self.sending.tunnel = head.method == b"CONNECT"
+        content_length = None if self.sending.tunnel else head.content_length
         self.sending.head(lines, content_length=content_length, no_content=False, fin=fin)
 
     def send_headers(self, lines: Lines, fin: bool) -> None:
@@ -90,4 +91,5 @@ class RequestStream:
         no_content = method == b"HEAD" or status in (204, 304)
         if method == b"CONNECT" and status < 300:
             content_length = None
+            self.sending.tunnel = True
         self.sending.head(lines, content_length=content_length, no_content=no_content, fin=fin)

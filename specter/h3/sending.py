@@ -33,7 +33,7 @@ _DONE: Final = Phase.DONE
 class Sending(StreamWriter):
     """Writes one message. ``LocalProtocolError`` is for calls in the wrong order or against the caller's own words."""
 
-    __slots__ = ("_expected", "_no_content", "_phase", "_sent", "_session", "_starved")
+    __slots__ = ("_expected", "_no_content", "_phase", "_sent", "_session", "_starved", "tunnel")
 
     def __init__(self, session: Session, stream_id: int) -> None:
         super().__init__(session.quic, stream_id)
@@ -43,6 +43,8 @@ class Sending(StreamWriter):
         self._no_content = False
         self._sent = 0
         self._starved = False
+        self.tunnel = False
+        """Whether what is sent are the bytes of a tunnel: somebody waits at each end."""
 
     @property
     def finished(self) -> bool:
@@ -76,6 +78,7 @@ class Sending(StreamWriter):
         self._phase = _DONE
 
     def _section(self, lines: Lines, *, fin: bool) -> None:
+        self._session.quic.mark_interactive()
         block = self._session.encoder.encode(self.stream_id, lines if type(lines) is list else list(lines))
         self.push(encode_frame(HEADERS, block), fin)
 
@@ -100,6 +103,8 @@ class Sending(StreamWriter):
         view = memoryview(data).cast("B") if data else memoryview(b"")
         size = len(view)
         self._check_body(size, fin)
+        if self.tunnel:
+            self._session.quic.mark_interactive()
         if not self.flush() and (size or not fin):
             self._starved = True
             return 0

@@ -21,7 +21,7 @@ class Channel:
     ``refusals`` counts the ICMP refusals since the last datagram arrived.
     """
 
-    __slots__ = ("_refused_before", "closed", "engine", "quic", "refusals", "udp")
+    __slots__ = ("_faults_before", "_refused_before", "closed", "engine", "quic", "refusals", "udp")
 
     def __init__(self, socket: udp.UdpSocket, quic: Connection, engine: H3Connection) -> None:
         self.udp = socket
@@ -30,6 +30,8 @@ class Channel:
         self.refusals = 0
         self.closed = False
         self._refused_before = socket.refused
+        self._faults_before = socket.faults
+        quic.limit_datagrams(socket.max_payload)
 
     def receive(self, now: int) -> int:
         """Drain the socket (one burst at most) into the engine; return the datagrams read."""
@@ -42,8 +44,8 @@ class Channel:
             self.refusals, self._refused_before = 0, self.udp.refused
             self.engine.receive(burst, now)
             burst.clear()
-        elif self.udp.refused != self._refused_before:
-            self._count_refusals()
+        elif self.udp.faults != self._faults_before:
+            self._look_at_faults()
         if len(_spare) < _SPARE_LIMIT:
             _spare.append(burst)
         return count
@@ -57,12 +59,18 @@ class Channel:
             burst = engine.send(now)
             if not len(burst) or socket.send(burst) or len(burst) < burst.capacity:
                 break
-        if socket.refused != self._refused_before:
-            self._count_refusals()
+        if socket.faults != self._faults_before:
+            self._look_at_faults()
 
-    def _count_refusals(self) -> None:
-        self.refusals += self.udp.refused - self._refused_before
-        self._refused_before = self.udp.refused
+    def _look_at_faults(self) -> None:
+        """Count refusals, and tell the engine of datagrams that were too large for the interface."""
+        socket = self.udp
+        self._faults_before = socket.faults
+        self.refusals += socket.refused - self._refused_before
+        self._refused_before = socket.refused
+        if socket.too_large:
+            self.quic.limit_datagrams(min(socket.too_large - 1, socket.max_payload))
+            socket.too_large = 0
 
     def close(self) -> None:
         """Give the socket back. The engine is not told."""

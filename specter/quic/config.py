@@ -14,6 +14,8 @@ MILLISECOND: Final = 1_000_000
 SECOND: Final = 1_000_000_000
 MINIMUM_DATAGRAM: Final = 1200
 """The smallest datagram size every QUIC path carries (RFC 9000, section 14)."""
+MAXIMUM_DATAGRAM: Final = 1472
+"""The largest that we send: an Ethernet frame without the headers of IPv4 and UDP."""
 MAX_TOKEN: Final = 900
 """Bytes of an address validation token that leave room for a handshake in the same Initial packet."""
 
@@ -35,7 +37,12 @@ class QuicConfig:
     """Server: the version to move to when the client offers it. None is the client's favourite of ours."""
 
     datagram_size: int = 1200
-    """UDP payload of full packets we send (1,200 to 1,452)."""
+    """UDP payload of full packets we send at first (1,200 to 1,452); every path has to carry it."""
+    max_datagram_size: int = 1472
+    """The largest UDP payload that path MTU discovery tries (up to 1,472); ``datagram_size`` or less: no discovery.
+
+    1,472 fills an Ethernet frame over IPv4, 1,452 over IPv6.
+    """
     max_udp_payload: int = 1472
     """The largest UDP payload we say we accept; receive slots hold 1,536 bytes."""
 
@@ -70,6 +77,8 @@ class QuicConfig:
     def __post_init__(self) -> None:
         if not MINIMUM_DATAGRAM <= self.datagram_size <= 1452:
             raise ValueError(f"datagram_size must be 1200 to 1452, not {self.datagram_size}")
+        if self.max_datagram_size > MAXIMUM_DATAGRAM:
+            raise ValueError(f"max_datagram_size must be 1472 at most, not {self.max_datagram_size}")
         if self.congestion not in ("cubic", "newreno"):
             raise ValueError(f"congestion must be 'cubic' or 'newreno', not {self.congestion!r}")
         self._check_versions()

@@ -12,7 +12,7 @@ from specter._backend import batch as batches
 from specter._backend import datapath, reassembly
 from specter._entropy import Entropy
 from specter._frame_types import NewToken, StopSending
-from specter._wire import VARINT_MAX, TransportError
+from specter._wire import NEVER, VARINT_MAX, TransportError
 from specter.quic import parameters
 from specter.quic.cids import LocalConnectionIds, RemoteConnectionIds
 from specter.quic.close import CloseState
@@ -338,6 +338,18 @@ class Connection:
         """Ask the peer for a sign of life: ``PingAcknowledged``, also when the PING is lost at first."""
         self._core.packer.control.append((b"\x01", UserPing()))
 
+    def mark_interactive(self) -> None:
+        """Say that somebody waits for what is sent or received now: for 2 ms no path MTU probe gets in between."""
+        self._core.interactive_at = NEVER
+
+    def limit_datagrams(self, size: int) -> None:
+        """Send no UDP payload above ``size`` bytes from now on: the interface here carries no more, or refused it.
+
+        Nothing below 1,200 is believed: who forges "too big" messages must not shrink a connection.
+        """
+        self._core.mtu.limit(size, self._core.now)
+        self._core.follow_mtu()
+
     def update_keys(self) -> None:
         """Move to the next key phase as soon as the rules allow (RFC 9001, section 6.1)."""
         self._core.key_update_wanted = True
@@ -393,6 +405,7 @@ class Connection:
         stats.minimum_rtt = core.recovery.rtt.minimum
         stats.congestion_window = core.recovery.window
         stats.bytes_in_flight = core.recovery.bytes_in_flight
+        stats.datagram_size = core.datagram_size
         return stats
 
     @property

@@ -16,10 +16,11 @@ from specter._frame_types import ConnectionClose, Frame
 from specter._wire import NEVER
 from specter.quic.cids import LocalConnectionIds, RemoteConnectionIds
 from specter.quic.close import CLOSE_REASON_LIMIT, Closer, IdleTimer
-from specter.quic.config import QuicConfig
+from specter.quic.config import SECOND, QuicConfig
 from specter.quic.early_data import EarlyData
 from specter.quic.events import CloseKind, ConnectionClosed, Event
 from specter.quic.flow import ReceiveWindow
+from specter.quic.mtu import MtuDiscovery
 from specter.quic.packet import PacketType
 from specter.quic.parameters import TransportParameters
 from specter.quic.path import AmplificationLimit, PathValidator
@@ -46,6 +47,8 @@ class ConnectionStats:
     minimum_rtt: int = 0
     congestion_window: int = 0
     bytes_in_flight: int = 0
+    datagram_size: int = 0
+    """UDP payload of full packets we send now: what path MTU discovery found so far."""
 
 
 class Core:
@@ -114,6 +117,11 @@ class Core:
         """Streams whose MAX_STREAM_DATA is due."""
         self.waiting_writers: dict[int, Stream] = {}
         self.datagram_size = config.datagram_size
+        self.mtu = MtuDiscovery(config.datagram_size, config.max_datagram_size)
+        self.probe_deadline = NEVER
+        """When a path MTU probe that gave way to interactive traffic is due."""
+        self.interactive_at = -SECOND
+        """When somebody who waits for an answer last had traffic; ``NEVER`` is now."""
         self.closer = Closer()
         self.idle = IdleTimer(config.idle_timeout, now)
         self.validator = PathValidator()
@@ -149,6 +157,11 @@ class Core:
         self.stats.packets_dropped += 1
         if self.trace is not None:
             self.trace.dropped(trigger, size, kind)
+
+    def follow_mtu(self) -> None:
+        """Send full datagrams of the size that path MTU discovery stands at."""
+        if self.datagram_size != self.mtu.size:
+            self.datagram_size = self.recovery.max_datagram = self.mtu.size
 
     def discard(self, space_id: SpaceId) -> None:
         """Drop the keys of a space, and what was in flight in it (RFC 9001, section 4.9)."""

@@ -21,6 +21,7 @@ from specter._frame_types import (
 )
 from specter.quic.core import Core
 from specter.quic.events import PingAcknowledged, StreamFinished
+from specter.quic.mtu import MtuProbe
 from specter.quic.space import CRYPTO_STREAM, Space
 from specter.quic.streams import Stream
 
@@ -74,9 +75,13 @@ class Delivery:
                 self._end_send(stream)
         elif isinstance(token, RetireConnectionId):
             self._core.remote_cids.acked(token)
-        elif isinstance(token, UserPing) and not token.answered:
-            token.answered = True
-            self._core.emit(PingAcknowledged())
+        elif isinstance(token, UserPing):
+            if not token.answered:
+                token.answered = True
+                self._core.emit(PingAcknowledged())
+        elif isinstance(token, MtuProbe):
+            token.discovery.acked(token.size, self._core.now)
+            self._core.follow_mtu()
 
     def _end_send(self, stream: Stream) -> None:
         core = self._core
@@ -87,9 +92,12 @@ class Delivery:
         core.streams.finish(stream)
 
     def lost(self, space: Space, lost: sent.Lost) -> None:
-        self._core.stats.packets_lost += lost.count
-        if self._core.trace is not None:
-            self._core.trace.lost(space, lost.numbers)
+        core = self._core
+        core.stats.packets_lost += lost.count
+        if core.trace is not None:
+            core.trace.lost(space, lost.numbers)
+        if core.mtu.packets_lost(lost.smallest_size, lost.first_time, core.now):
+            core.follow_mtu()
         for stream_id, start, end, fin in lost.streams:
             self._range_lost(space, stream_id, start, end, fin)
         self._repeat(space, lost.tokens)
@@ -124,6 +132,9 @@ class Delivery:
                 self._range_lost(space, stream_id, offset, offset + length, fin)
             elif isinstance(token, UserPing):
                 self._repeat_ping(token)
+            elif isinstance(token, MtuProbe):
+                self._core.stats.packets_lost -= 1
+                token.discovery.lost(token.size, self._core.now)
             elif not isinstance(token, (int, *NEVER_REPEATED)):
                 self._repeat_frame(token)  # type: ignore[arg-type]
 

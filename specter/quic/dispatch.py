@@ -31,6 +31,7 @@ from specter._frame_types import (
 from specter._wire import TransportError, TransportErrorCode
 from specter.quic import stream_ids
 from specter.quic.close import CLOSE_REASON_LIMIT
+from specter.quic.config import MINIMUM_DATAGRAM
 from specter.quic.core import Core
 from specter.quic.delivery import Delivery
 from specter.quic.events import (
@@ -144,6 +145,8 @@ class Dispatcher:
         exponent = peer.ack_delay_exponent if peer is not None and space.id is SpaceId.APPLICATION else 3
         delay = min(frame.delay << exponent, ACK_DELAY_CEILING) * 1000
         lost = core.recovery.on_acked(space.id, acked, delay, now)
+        if acked.largest_size > MINIMUM_DATAGRAM:
+            core.mtu.large_acked(acked.largest_time)
         self._delivery.acknowledged(space, acked)
         if lost.count:
             self._delivery.lost(space, lost)

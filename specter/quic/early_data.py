@@ -58,7 +58,8 @@ class EarlyData:
         self._remembered = remembered
         core.streams.apply_peer_parameters(remembered)
         core.packer.raise_limit(remembered.initial_max_data)
-        core.datagram_size = min(core.datagram_size, remembered.max_udp_payload_size)
+        core.mtu.limit(remembered.max_udp_payload_size, core.now)
+        core.follow_mtu()
 
     def decide(self, *, accepted: bool) -> None:
         """Hear the server's verdict; from now on, no more is sent in 0-RTT packets."""

@@ -200,6 +200,7 @@ class Handshake:
         core.recovery.peer_validated_address = True
         core.discard(SpaceId.INITIAL)
         core.discard(SpaceId.HANDSHAKE)
+        core.mtu.start()
         core.emit(HandshakeConfirmed())
 
     # -- transport parameters ---------------------------------------------------------------------
@@ -216,7 +217,8 @@ class Handshake:
         core.streams.apply_peer_parameters(peer)
         core.idle.agree(peer.max_idle_timeout_ns)
         core.recovery.peer_max_ack_delay = peer.max_ack_delay_ns
-        core.datagram_size = min(core.datagram_size, peer.max_udp_payload_size)
+        core.mtu.limit(peer.max_udp_payload_size, core.now)
+        core.follow_mtu()
         core.local_cids.set_peer_limit(peer.active_connection_id_limit)
         if peer.stateless_reset_token is not None:
             core.remote_cids.set_initial_reset_token(peer.stateless_reset_token)

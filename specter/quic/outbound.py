@@ -21,12 +21,15 @@ from specter.quic.core import Core
 from specter.quic.delivery import Delivery
 from specter.quic.events import StreamWritable
 from specter.quic.flight import Flight
+from specter.quic.probing import probe_mtu
 from specter.quic.space import SpaceId
 
 KEY_UPDATE_MARGIN: Final = 1024
 """Packets before the confidentiality limit at which keys are updated."""
 CONTROL_LIMIT: Final = 256
 """Control frames that wait before limits and connection ids stay where they are, each once."""
+BULK: Final = 8
+"""Full datagrams at once that make a transfer for which larger ones would pay."""
 PING: Final = Ping()
 
 
@@ -123,6 +126,8 @@ class Outbound:
         core, app = self._core, self._core.app
         size = core.datagram_size
         probes, app.probes = app.probes, 0
+        if probes:
+            size = MINIMUM_DATAGRAM  # where larger ones vanish, these arrive
         budget = min(max(budget, probes * size), core.amplification.allowance)
         self._plan_skip()
         if core.validator.has_pending and budget >= size and not core.batch.full:
@@ -131,10 +136,16 @@ class Outbound:
         if probes and not used:
             core.queue(PING)
             used = self._fill(now, budget, size)
-        if (core.packer.blocked or core.packer.stalled) and self._tell_blocked():
-            used += self._fill(now, budget - used, size)
+        bulk = used >= BULK * size
+        if core.packer.blocked or core.packer.stalled:
+            bulk = bulk or used >= size
+            if self._tell_blocked():
+                used += self._fill(now, budget - used, size)
         if budget - used < size and core.packer.has_work(0):
+            bulk = True
             core.recovery.on_blocked(now)
+        if bulk and now >= core.mtu.probe_at and not probes:
+            probe_mtu(core, now)
         if app.acks.due(now) and core.amplification.allowance > 0:
             core.packer.ack(now)
         if core.waiting_writers:

@@ -56,7 +56,7 @@ class Recovery:
     """Loss detection and congestion control over the three packet number spaces of one path.
 
     Times are nanoseconds, sizes bytes. The owner keeps the attributes under "set by the owner" true.
-    A packet recorded as ack-eliciting but not in flight (a path MTU probe) is tracked, and its loss moves no window.
+    A probe of the path's MTU is tracked without weight, so its loss moves no window.
     """
 
     def __init__(

@@ -8,6 +8,7 @@ from specter.quic.close import CloseState
 from specter.quic.core import Core
 from specter.quic.delivery import Delivery
 from specter.quic.events import CloseKind, ConnectionClosed
+from specter.quic.probing import probe_mtu
 from specter.quic.space import SpaceId
 
 PING = b"\x01"
@@ -33,6 +34,7 @@ class Timers:
             core.handshake_deadline,
             core.previous_keys_until,
             core.validator.deadline,
+            core.probe_deadline,
             self._keep_alive_deadline(),
         )
         if core.packer.has_work(0) or (not core.handshake_confirmed and self._handshake_waits()):
@@ -58,6 +60,9 @@ class Timers:
             if core.app.opener is not None:
                 core.app.opener.drop_previous()
         core.validator.handle_deadline(now)
+        if now >= core.probe_deadline:
+            core.probe_deadline = NEVER
+            probe_mtu(core, now)
         if now >= self._keep_alive_deadline():
             self._keep_alive(now)
 

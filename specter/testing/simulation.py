@@ -39,11 +39,24 @@ class Stalled(Exception):
 
 @dataclass(slots=True, eq=False)
 class Host:
-    """An engine at an address. ``wakes`` counts its calls, ``address`` may change (rebinding)."""
+    """An engine at an address, which may change (rebinding). ``wakes`` counts its calls.
+
+    ``mtu`` is the largest UDP payload its interface takes. Like a driver that gets EMSGSIZE, it tells the engine
+    of what is larger (``limit_datagrams``, if the engine has that) and drops it; ``refused`` counts these.
+    """
 
     address: Address
     engine: Engine | Collector
     wakes: int = 0
+    mtu: int = 65_527
+    refused: int = 0
+
+    def refuse(self, size: int) -> None:
+        """Do without a datagram of ``size`` bytes."""
+        self.refused += 1
+        limit = getattr(self.engine, "limit_datagrams", None)
+        if limit is not None:
+            limit(size - 1)
 
 
 class Simulation:
@@ -118,6 +131,9 @@ class Simulation:
             if not len(batch):
                 return
             for data, address, ecn in batch:
+                if len(data) > host.mtu:
+                    host.refuse(len(data))
+                    continue
                 destination = self.network.server if address is None else address
                 self.network.send(host.address, destination, bytes(data), ecn, self.now)
         raise self.stalled(f"{host.address} never stops sending")

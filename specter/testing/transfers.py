@@ -196,6 +196,9 @@ class Application:
         self.connection.handle_deadline(now)
         self.work()
 
+    def limit_datagrams(self, size: int) -> None:
+        self.connection.limit_datagrams(size)
+
     def work(self) -> None:
         """Handle the events that are waiting, then move the streams they were about; that may bring more."""
         moved: dict[int, Side] = {}

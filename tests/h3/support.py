@@ -87,6 +87,8 @@ class FakeQuic:
     def next_event(self) -> Event | None:
         return self.events.popleft() if self.events else None
 
+    def mark_interactive(self) -> None: ...
+
     def can_open(self, unidirectional: bool = False) -> bool:
         return not self.closed and self.opened[unidirectional] < self.limits[unidirectional]
 

@@ -28,6 +28,9 @@ from specter.quic.outbound import CONTROL_LIMIT
 from tests.quic.scripted import Scripted, connected
 from tests.quic.support import Pair
 
+STEADY = QuicConfig(max_datagram_size=1200)
+"""Sends no path MTU probes."""
+
 
 def said(peer: Scripted, answer: list[bytes]) -> list[object]:
     return [frame for data in answer for frame in peer.open(data)]
@@ -37,7 +40,7 @@ def said(peer: Scripted, answer: list[bytes]) -> list[object]:
 
 
 def test_no_more_than_the_window_leaves_without_an_acknowledgment() -> None:
-    peer = connected()
+    peer = connected(Pair(client_config=STEADY))
     core = peer.target._core
     stream = peer.target.open_stream()
     peer.target.write(stream, bytes(200_000))
@@ -73,7 +76,7 @@ def test_acknowledgments_need_no_window() -> None:
 
 
 def test_what_waits_for_the_window_leaves_with_the_acknowledgment() -> None:
-    peer = connected()
+    peer = connected(Pair(client_config=STEADY))
     core = peer.target._core
     stream = peer.target.open_stream()
     core.recovery.controller.window = 0

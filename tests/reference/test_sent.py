@@ -226,7 +226,7 @@ def test_lost_padding_is_not_ack_eliciting(table):
     packets.record(9, 30, 100, True, True)
     packets.acknowledge([(9, 9)], 0)
     lost = packets.detect_lost(100, 1)
-    assert (lost.count, lost.size, lost.first_time, lost.largest_time) == (2, 100, 20, 20)
+    assert (lost.count, lost.size, lost.first_time, lost.largest_time) == (2, 100, 20, 10)
     assert lost.persistent_span == 0
     assert packets.ack_eliciting_in_flight == 0
 
@@ -250,6 +250,54 @@ def test_persistent_span_starts_and_ends_with_ack_eliciting_packets(table):
     packets.record(20, 200, 100, True, True)
     packets.acknowledge([(20, 20)], 0)
     assert packets.detect_lost(300, 1).persistent_span == 30
+
+
+# --- what weighs nothing
+
+
+def test_a_probe_is_tracked_and_weighs_nothing(table):
+    packets = table()
+    packets.record(0, 10, 0, False, True, ("probe",))
+    packets.record(1, 20, 1200, True, True)
+    assert (packets.bytes_in_flight, packets.ack_eliciting_in_flight) == (1200, 1)
+    assert packets.oldest(5) == [((), None)]
+    packets.acknowledge([(1, 1)], 30)
+    lost = packets.detect_lost(1000, 5)
+    assert (lost.count, lost.size, lost.largest_time, lost.smallest_size) == (1, 0, 0, 0)
+    assert lost.tokens == ["probe"]
+
+
+def test_the_sizes_of_what_was_acknowledged_and_lost(table):
+    packets = table()
+    for pn, size in enumerate([1300, 1452, 1201, 900, 40]):
+        packets.record(pn, pn * 10, size, True, True)
+    acked = packets.acknowledge([(3, 4), (1, 1)], 50)
+    assert acked.largest_size == 1452
+    lost = packets.detect_lost(1000, 5)
+    assert (lost.count, lost.smallest_size) == (2, 1201)
+
+
+def test_marked_packets_are_counted(table):
+    packets = table()
+    for pn in range(8):
+        packets.marking = pn % 2 == 0
+        packets.record(pn, pn * 10, 100, pn != 6, pn != 6)
+    assert packets.marked == 4
+    assert packets.acknowledge([(4, 7)], 80).marked == 1
+    assert packets.detect_lost(1000, 5).marked == 2
+
+
+def test_what_was_sent_on_another_path_weighs_no_more_but_has_its_fate(table):
+    packets = table(6)
+    packets.disown()
+    assert (packets.bytes_in_flight, packets.ack_eliciting_in_flight) == (0, 6)
+    packets.record(6, 70 * MS, 100, True, True)
+    acked = packets.acknowledge([(5, 5)], 80 * MS)
+    assert (acked.count, acked.size, acked.largest_size) == (1, 0, 0)
+    lost = packets.detect_lost(80 * MS, 1 * MS)
+    assert (lost.count, lost.size, lost.persistent_span) == (5, 0, 0)
+    assert lost.tokens == ["t0", "t1", "t2", "t3", "t4"]
+    assert packets.bytes_in_flight == 100
 
 
 # --- probes and the end

@@ -16,6 +16,8 @@ ATTRIBUTES = (
     "largest_acked",
     "last_ack_eliciting_time",
     "loss_time",
+    "marked",
+    "marking",
     "next_pn",
 )
 
@@ -61,7 +63,7 @@ class Traffic:
     def step(self):
         self.now += self.rng.randrange(0, 50)
         kinds = (self.record,) * 60 + (self.acknowledge,) * 15 + (self.detect_lost,) * 10 + (self.oldest,) * 5
-        self.rng.choice((*kinds, self.skip, self.skip, self.break_rules, self.discard))()
+        self.rng.choice((*kinds, self.skip, self.skip, self.mark, self.break_rules, self.discard, self.disown))()
 
     def record(self):
         for _ in range(self.rng.randrange(1, 6)):
@@ -69,8 +71,17 @@ class Traffic:
             eliciting, in_flight = self.rng.choice(((True, True),) * 6 + ((False, False), (False, True), (True, False)))
             tokens = tuple(f"token {pn} {index}" for index in range(self.rng.choice((0, 0, 0, 1, 3))))
             stream = self.stream() if self.rng.random() < 0.7 else None
-            self.tables.record(pn, self.now, self.rng.randrange(30, 1500), eliciting, in_flight, tokens, stream)
+            size = self.rng.choice((0, self.rng.randrange(30, 1500), 1200, 1200, 1472))
+            self.tables.record(pn, self.now, size, eliciting, in_flight, tokens, stream)
             self.now += self.rng.randrange(0, 3)
+
+    def mark(self):
+        marking = self.rng.random() < 0.5
+        self.tables.reference.marking = self.tables.compiled.marking = marking
+        self.tables.check()
+
+    def disown(self):
+        self.tables.disown()
 
     def stream(self):
         stream_id = self.rng.randrange(3)
