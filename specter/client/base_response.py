@@ -14,6 +14,7 @@ from specter.client.timing import Timing
 from specter.errors import DecodingError, ResponseNotRead, StatusError, StreamClosed, StreamConsumed
 
 if TYPE_CHECKING:
+    from specter.client.priority import Priority
     from specter.client.request import Request
     from specter.client.url import URL
     from specter.net.info import ConnectionInfo
@@ -37,6 +38,9 @@ class Source(Protocol):
 
     async def readinto(self, view: memoryview) -> int:
         """Fill ``view`` with at least one byte and return how many; 0 at the end."""
+
+    def reprioritize(self, value: bytes) -> None:
+        """Give the request another Priority field value, without waiting."""
 
     def close(self) -> None:
         """Cancel what is not finished, without waiting. Any number of times."""
@@ -145,6 +149,14 @@ class BaseResponse:
     def trailers(self) -> Headers:
         """The trailer section; empty before the body was read to its end."""
         return Headers.from_wire(self._source.trailers)
+
+    def reprioritize(self, priority: Priority) -> None:
+        """Tell the server how urgent the rest of the response is (PRIORITY_UPDATE, RFC 9218, section 7), unwaited for.
+
+        It has no effect on a response that is complete, and none with a server that does not care.
+        """
+        if not self._closed:
+            self._source.reprioritize(str(priority).encode())
 
     @property
     def elapsed(self) -> datetime.timedelta:

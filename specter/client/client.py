@@ -45,6 +45,13 @@ class Client(BaseClient[BlockingConnection, Response]):
         ``params`` are appended to the URL's query. The body is one of ``content`` (bytes, text, a file or an iterable
         of bytes), ``data`` (a form) and ``json``. ``headers`` replace the client's by name, ``timeout`` its limits,
         ``decode`` what it says about content codings. ``priority`` tells the server how urgent it is (RFC 9218).
+
+        * ``trailers``: fields to send after the body, or a function without arguments that returns them when the body
+          has been sent
+        * ``expect_continue``: True or a number of seconds (1 for True) makes the body wait for the server to ask for
+          it (``Expect: 100-continue``), so long at most; after an error or a redirect it is not sent at all
+        * ``on_informational``: called with status and :class:`Headers` of each interim response (1xx) as it comes,
+          103 Early Hints for example; its exceptions end the request
         """
         return self._request(method, url, options, stream=False)
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from specter.client.body import ContentTypes
     from specter.client.decoding import DecodeTypes
     from specter.client.discovery import Discovery
+    from specter.client.extras import InformationalHook, TrailerTypes
     from specter.client.headers import HeaderTypes
     from specter.client.priority import Priority
     from specter.client.security import CertTypes, Path, VerifyTypes
@@ -30,6 +31,9 @@ class BuildOptions(TypedDict, total=False):
     json: Any
     decode: DecodeTypes
     priority: Priority | None
+    trailers: TrailerTypes
+    expect_continue: bool | float
+    on_informational: InformationalHook | None
 
 
 class RequestOptions(BuildOptions, total=False):

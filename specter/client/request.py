@@ -7,9 +7,11 @@ from typing import Any, Final
 
 from specter.client.body import Body, ContentTypes, make_body
 from specter.client.decoding import DecodeTypes, accept_encoding, make_limits
+from specter.client.extras import InformationalHook, TrailerTypes, make_extras
 from specter.client.headers import Headers, HeaderTypes
 from specter.client.priority import Priority
 from specter.client.url import URL, ParamTypes, with_params
+from specter.net.extras import Extras
 
 __all__ = ["Request"]
 
@@ -22,14 +24,15 @@ class Request:
     """Method, URL, header fields and body of one request.
 
     ``decode`` asks for a body with content codings and for their undoing; ``request.decode`` has the limits of that.
-    ``priority`` becomes a header field, unless there is one already.
+    ``priority`` becomes a header field, unless there is one already. What ``trailers``, ``expect_continue`` and
+    ``on_informational`` are is told at :meth:`Client.request`.
 
     Raises:
         ValueError: a method that is none, or more than one body.
         InvalidURL, UnsupportedProtocol: as :class:`URL` does.
     """
 
-    __slots__ = ("body", "decode", "headers", "method", "url")
+    __slots__ = ("body", "decode", "extras", "headers", "method", "url")
 
     def __init__(
         self,
@@ -43,6 +46,9 @@ class Request:
         json: Any = None,
         decode: DecodeTypes = False,
         priority: Priority | None = None,
+        trailers: TrailerTypes = None,
+        expect_continue: bool | float = False,
+        on_informational: InformationalHook | None = None,
     ) -> None:
         if not _TOKEN.fullmatch(method):
             raise ValueError(f"{method!r} is not a method")
@@ -58,9 +64,14 @@ class Request:
                 self.headers.add(name, value)
         if priority is not None and "priority" not in self.headers:
             self.headers.add("priority", str(priority))
-        self.decode = make_limits(decode)
+        self.decode = make_limits(decode) if decode else None
         if self.decode is not None and "accept-encoding" not in self.headers and "range" not in self.headers:
             self.headers.add("accept-encoding", accept_encoding())  # a part of the encoded form is of no use
+        self.extras: Extras | None = None
+        if trailers is not None or expect_continue is not False or on_informational is not None:
+            self.extras = make_extras(trailers, expect_continue, on_informational)
+        if expect_continue and self.body is not None and "expect" not in self.headers:
+            self.headers.add("expect", "100-continue")
 
     @property
     def safe(self) -> bool:

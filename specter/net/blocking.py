@@ -14,6 +14,7 @@ given up. Ctrl-C in a sleep, where threads spend their time, costs nothing but t
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 from threading import Lock, get_ident
 from typing import Final
@@ -70,6 +71,11 @@ class BlockingConnection(BaseConnection):
             if not self._leader:
                 self._catch_up(clock.now())
             return self._open(exchange, fields, fin)
+
+    def act(self, work: Callable[[], None]) -> None:
+        self._ask()
+        with self._lock:
+            super().act(work)
 
     def leave_queue(self, exchange: Exchange) -> None:
         with self._lock:

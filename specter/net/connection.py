@@ -10,9 +10,10 @@ from typing import Final
 
 from specter.errors import Error, LocalProtocolError, NetworkError
 from specter.h3.errors import H3ErrorCode
+from specter.h3.events import Headers
 from specter.net import clock
 from specter.net.channel import Channel
-from specter.net.exchange import END, FAILED, READABLE, STOPPED, WRITABLE, Exchange
+from specter.net.exchange import END, FAILED, INTERIM, READABLE, STOPPED, WRITABLE, Exchange
 from specter.net.exchanges import Exchanges
 from specter.net.gathering import Gathering
 from specter.net.info import describe
@@ -113,6 +114,12 @@ class BaseConnection(ABC):
     def _dispose_if_over(self) -> None:
         """Close the socket once the connection is over and nobody sleeps on it."""
 
+    def act(self, work: Callable[[], None]) -> None:
+        """Do ``work`` as the only one at the engine, and send what came of it."""
+        with self._guard:
+            work()
+            self._flush()
+
     # -- state ------------------------------------------------------------------------------------
 
     @property
@@ -204,6 +211,36 @@ class BaseConnection(ABC):
         elif not taken:
             exchange.flags &= ~WRITABLE
         return taken
+
+    def send_trailers(self, exchange: Exchange, fields: Fields) -> None:
+        """End the request's body with a trailer section, unless the server wants no more of it.
+
+        Raises:
+            LocalProtocolError: they are malformed, or the body is shorter than its content-length.
+        """
+
+        def work() -> None:
+            if not exchange.flags & (FAILED | STOPPED):
+                self._engine.send_headers(exchange.stream_id, fields, fin=True)
+                exchange.sent_all = True
+
+        self.act(work)
+
+    def take_interim(self, exchange: Exchange, told: int) -> list[tuple[int, Headers]]:
+        """Return the interim responses after the first ``told``, so that ``INTERIM`` means new ones."""
+        new: list[tuple[int, Headers]] = []
+
+        def work() -> None:
+            exchange.flags &= ~INTERIM
+            new.extend(exchange.interim[told:])
+
+        self.act(work)
+        return new
+
+    def reprioritize(self, exchange: Exchange, value: bytes) -> None:
+        """Give a request another Priority field value (RFC 9218, section 7); nothing for one that is over."""
+        if not self.closed:
+            self.act(lambda: self._engine.reprioritize(exchange.stream_id, value))
 
     def _after_read(self, exchange: Exchange, count: int) -> None:
         if not count:

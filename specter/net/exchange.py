@@ -9,7 +9,7 @@ from specter.h3.events import Headers
 from specter.net import clock
 from specter.net.failures import Failure
 
-__all__ = ["END", "FAILED", "FREE", "HEAD", "READABLE", "STOPPED", "WRITABLE", "Exchange", "Sleeper"]
+__all__ = ["END", "FAILED", "FREE", "HEAD", "INTERIM", "READABLE", "STOPPED", "WRITABLE", "Exchange", "Sleeper"]
 
 FREE: Final = 1
 """A stream may be free for this request."""
@@ -25,6 +25,9 @@ STOPPED: Final = 32
 """The server wants no more of the request's body."""
 FAILED: Final = 64
 """``failure`` says why there will be nothing more."""
+
+INTERIM: Final = 128
+"""An interim response is here that nobody took."""
 
 NAP: Final = clock.SECOND
 """The longest sleep of a follower (ns): should a leader vanish without a word, its place is taken after this."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 from specter.errors import NetworkError
 from specter.h3 import events
 from specter.h3.connection import H3Connection
-from specter.net.exchange import END, FREE, HEAD, READABLE, STOPPED, WRITABLE, Exchange
+from specter.net.exchange import END, FREE, HEAD, INTERIM, READABLE, STOPPED, WRITABLE, Exchange
 from specter.net.failures import Failure, connection_failure, exchange_failure
 from specter.quic.events import ConnectionClosed, TokenReceived
 
@@ -111,6 +111,7 @@ class Exchanges:
     def _interim(self, event: events.InformationalReceived) -> None:
         if (exchange := self._by_stream.get(event.stream_id)) is not None:
             exchange.interim.append((event.status, event.headers))  # the engine limits how many there are
+            exchange.signal(INTERIM)
 
     def _head(self, event: events.ResponseReceived) -> None:
         if (exchange := self._by_stream.get(event.stream_id)) is not None:

@@ -64,17 +64,20 @@ class Transfer:
         if self._body is None or exchange.flags & (STOPPED | FAILED):
             self._drop_body()
             return True
-        fin = False
         if not self._piece:
             piece = next(self._body, None)
-            fin = piece is None
-            self._piece = EMPTY if piece is None else memoryview(piece).cast("B")
-        taken = self._connection.write(exchange, self._piece, fin=fin)
-        if fin:
-            self._body = None
-        blocked = not taken and len(self._piece) > 0
+            if piece is None:
+                self._end_body()
+                return True
+            self._piece = memoryview(piece).cast("B")
+        taken = self._connection.write(exchange, self._piece)
         self._piece = self._piece[taken:]
-        return not blocked
+        return taken > 0
+
+    def _end_body(self) -> None:
+        """All of the body was sent: say so."""
+        self._body = None
+        self._connection.write(self.exchange, EMPTY, fin=True)
 
     def _drop_body(self) -> None:
         if self._body is None:
@@ -135,6 +138,10 @@ class Transfer:
             if not self._push() and not await self._connection.until(self.exchange, WRITABLE | STOPPED, deadline):
                 break
         self._drop_body()
+
+    def reprioritize(self, value: bytes) -> None:
+        """Give the request another Priority field value, without waiting."""
+        self._connection.reprioritize(self.exchange, value)
 
     def close(self) -> None:
         """Cancel what is not finished. Any number of times."""

@@ -89,7 +89,7 @@ class QuicConfig:
             known = " and ".join(f"0x{version:x}" for version in SUPPORTED_VERSIONS)
             raise ValueError(f"versions must be some of {known}, each once, not {versions!r}")
         for name in ("original_version", "preferred_version"):
-            if getattr(self, name) not in (None, *versions):
+            if getattr(self, name) is not None and getattr(self, name) not in versions:
                 raise ValueError(f"{name} must be one of versions, not {getattr(self, name)!r}")
 
     @property

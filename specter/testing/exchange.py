@@ -36,6 +36,7 @@ class Exchange:
         self._h3 = h3
         self._gathered = bytearray()
         self._reply: Reply | None = None
+        self._interim: Iterator[tuple[int, Fields] | Pause] = iter(())
         self._pieces: Iterator[bytes | Pause | HalfClose] = iter(())
         self._pending = memoryview(b"")
         self._started = False
@@ -82,6 +83,7 @@ class Exchange:
     def answer(self, reply: Reply, now: int, delay: float = 0.0) -> None:
         """Take ``reply``; ``delay`` seconds come on top of its own."""
         self._reply = reply
+        self._interim = iter(reply.interim)
         self.resume_at = now + int((reply.delay + delay) * SECOND) if reply.delay or delay else 0
 
     def push(self, now: int) -> None:
@@ -90,7 +92,7 @@ class Exchange:
         if reply is None or self.replied or now < self.resume_at:
             return
         self.resume_at = 0
-        if not self._started and self._start(reply):
+        if not self._started and (not self._introduce(now) or self._start(reply)):
             return
         while True:
             if self._pending and not self._send_pending():
@@ -123,13 +125,24 @@ class Exchange:
         if close is not None:
             close()
 
+    def proceed(self) -> None:
+        """Ask for the body of a request that waits for that (RFC 9110, section 10.1.1)."""
+        self._h3.send_headers(self.stream_id, _encode(100, ()))
+
+    def _introduce(self, now: int) -> bool:
+        """Send the interim responses; return False at a pause between them."""
+        for interim in self._interim:
+            if isinstance(interim, Pause):
+                self.resume_at = now + int(interim.seconds * SECOND)
+                return False
+            self._h3.send_headers(self.stream_id, _encode(*interim))
+        return True
+
     def _start(self, reply: Reply) -> bool:
         """Send everything before the body; return True when that was all."""
         self._started = True
         if reply.goaway:
             self._h3.shutdown()
-        for status, fields in reply.interim:
-            self._h3.send_headers(self.stream_id, _encode(status, fields))
         without = self.request.method == "HEAD" or reply.status in NO_BODY
         fields = self._reply_fields(reply)
         last = (without or reply.body == b"") and not reply.trailers and reply.reset is None and reply.close is None

@@ -108,8 +108,8 @@ class Reply:
     headers: Fields = ()
     body: Body = b""
     trailers: Fields = ()
-    interim: Sequence[tuple[int, Fields]] = ()
-    """Interim responses (1xx) to send first."""
+    interim: Sequence[tuple[int, Fields] | Pause] = ()
+    """Interim responses (1xx) to send first, and pauses between them."""
     delay: float = 0.0
     """Seconds to wait before anything is sent."""
     reset: int | None = None

@@ -12,7 +12,7 @@ from specter.errors import LocalProtocolError
 from specter.h3 import events
 from specter.quic.events import ConnectionClosed
 from specter.testing.exchange import Exchange
-from specter.testing.messages import Reply, Request
+from specter.testing.messages import Handler, Reply, Request
 
 if TYPE_CHECKING:
     from specter._backend import batch as batches
@@ -35,11 +35,19 @@ class Responder:
     """Answers the requests of one connection; an engine around ``h3``.
 
     With ``gather`` a request is answered when its body is complete (413 above ``max_body`` bytes), else, and CONNECT
-    always, as soon as its header section is there. ``delay`` seconds pass before each reply.
+    always, as soon as its header section is there. ``delay`` seconds pass before each reply. A body that waits to be
+    asked for (``Expect: 100-continue``) is asked for, unless ``expectation`` gives a reply to the header section.
     """
 
     def __init__(
-        self, h3: H3Connection, answer: Answer, *, gather: bool = False, delay: float = 0.0, max_body: int = MAX_BODY
+        self,
+        h3: H3Connection,
+        answer: Answer,
+        *,
+        gather: bool = False,
+        delay: float = 0.0,
+        max_body: int = MAX_BODY,
+        expectation: Handler | None = None,
     ) -> None:
         self.h3 = h3
         self.requests = 0
@@ -48,6 +56,7 @@ class Responder:
         self._gather = gather
         self._delay = delay
         self._max_body = max_body
+        self._expectation = expectation
         self._exchanges: dict[int, Exchange] = {}
         self._timers: list[tuple[int, int]] = []
         self._early_priorities: dict[int, bytes] = {}
@@ -123,6 +132,15 @@ class Responder:
         self._newest = max(self._newest, event.stream_id)
         if not self._gather or exchange.request.method == "CONNECT":
             self._reply(exchange, exchange.request, now)
+        elif (exchange.request.header("expect") or "").lower() == "100-continue":
+            self._answer_expectation(exchange, now)
+
+    def _answer_expectation(self, exchange: Exchange, now: int) -> None:
+        refusal = None if self._expectation is None else self._expectation(exchange.request)
+        if refusal is None:
+            exchange.proceed()
+        else:
+            exchange.answer(refusal, now, self._delay)
 
     def _prioritize(self, event: events.PriorityUpdated) -> None:
         exchange = self._exchanges.get(event.stream_id)

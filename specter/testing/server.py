@@ -57,6 +57,9 @@ class Server:
     ``request.stream`` and yields what goes back, or with a refusal. After it come the built-in paths, as tunnels of the
     protocols ``websocket`` (raw bytes, no frames) and ``echo``, and an echo for plain CONNECT to any host's port 7.
 
+    A client that asks first (``Expect: 100-continue``) may send the body for ``handler``, unless ``expectation``
+    returns a reply to the header section.
+
     ``delay`` seconds pass before each reply. ``retry`` makes every client show its address first. Without a
     ``credential`` a new authority issues one for ``host``, ``localhost`` and the loopback addresses. A stopped
     server can be started again; it keeps its port and certificate.
@@ -67,6 +70,7 @@ class Server:
         handler: Handler | None = None,
         *,
         tunnel: Handler | None = None,
+        expectation: Handler | None = None,
         directory: str | Path | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -89,6 +93,7 @@ class Server:
         self.tls = tls or _server_tls(self.credential)
         self.endpoint: Endpoint | None = None
         self._site = Site(handler, tunnel=tunnel, directory=directory, test_paths=test_paths)
+        self._expectation = expectation
         self._reset_key = os.urandom(32)
         self._thread: threading.Thread | None = None
         self._socket: udp.UdpSocket | None = None
@@ -177,7 +182,8 @@ class Server:
 
     def _wrap(self, connection: Connection) -> Responder:
         h3 = H3Connection(connection, self.h3_config, entropy=SystemEntropy())
-        return Responder(h3, self._site, gather=self._site.wants_bodies, delay=self.delay)
+        gather, expectation = self._site.wants_bodies, self._expectation
+        return Responder(h3, self._site, gather=gather, delay=self.delay, expectation=expectation)
 
     def _run(self) -> None:
         endpoint, handle = self.endpoint, self._socket

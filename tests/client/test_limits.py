@@ -99,7 +99,7 @@ def test_no_limits(client: specter.Client) -> None:
 
 def test_a_hanging_server_is_left_behind(server: Server, make_client: MakeClient) -> None:
     """After a read timeout the connection goes on being used as long as it shows signs of life."""
-    client = make_client(server, timeout=0.2)
+    client = make_client(server, timeout=specter.Timeouts(5, read=0.2))
     for _ in range(3):
         with pytest.raises(specter.ReadTimeout):
             client.get("/delay/2")
