@@ -9,9 +9,11 @@ from specter._backend import frames as _wire
 from specter._entropy import Entropy, SeededEntropy
 from specter.errors import LocalProtocolError
 from specter.h3.config import H3Config
+from specter.h3.early_data import Tickets, check_compatible, recall
 from specter.h3.errors import H3Error, H3ErrorCode, H3Fault
 from specter.h3.events import (
     BodyWritable,
+    ExchangeFailed,
     GoAwayReceived,
     H3Event,
     PeerStoppedReading,
@@ -26,8 +28,10 @@ from specter.h3.request_stream import RequestStream, check_request
 from specter.h3.session import Session
 from specter.h3.settings import Settings
 from specter.h3.transport import Transport
+from specter.quic.early_data import EarlyDataStatus
 from specter.quic.events import (
     ConnectionClosed,
+    EarlyDataRejected,
     Event,
     HandshakeCompleted,
     StopSending,
@@ -36,6 +40,7 @@ from specter.quic.events import (
     StreamReset,
     StreamsAvailable,
     StreamWritable,
+    TicketReceived,
     TokenReceived,
 )
 
@@ -57,20 +62,29 @@ class H3Connection:
     Call ``next_event`` until it returns ``None`` after every ``receive`` and ``handle_deadline``, and after reading
     a body: that is where frames are understood. The peer's mistakes come as ``ExchangeFailed`` or
     ``ConnectionClosed``; methods raise ``LocalProtocolError`` for the caller's own. ``entropy`` only feeds GREASE.
+
+    Where ``quic`` offers early data, requests can be sent at once, within the settings that ``remembered`` names (the
+    ``application`` of the session that is resumed). If the server rejects it, each of them fails and may be repeated.
     """
 
-    def __init__(self, quic: Transport, config: H3Config = _DEFAULT_CONFIG, *, entropy: Entropy | None = None) -> None:
+    def __init__(
+        self,
+        quic: Transport,
+        config: H3Config = _DEFAULT_CONFIG,
+        *,
+        entropy: Entropy | None = None,
+        remembered: bytes = b"",
+    ) -> None:
         self.quic = quic
         self.goaway: int | None = None
-        self._session = Session(quic, config, entropy or SeededEntropy("specter h3"))
+        self._entropy = entropy or SeededEntropy("specter h3")
+        self._remembered = recall(remembered)
+        self._tickets = Tickets()
+        self._open(Session(quic, config, self._entropy))
         self._events = self._session.events
         self._inbox = self._session.inbox
-        self._exchanges = Exchanges(self._session, self._abort)
-        self._streams = self._exchanges.streams
-        self._peer_streams = PeerStreams(
-            self._session, self._on_settings, self._on_goaway, self._on_priority, self._on_unblocked
-        )
-        self._ready = False
+        if quic.early_data is EarlyDataStatus.OFFERED:
+            self._session.peer_settings = self._remembered
         self._closing = False
         self._over = False
         self._sent_goaway: int | None = None
@@ -84,8 +98,20 @@ class H3Connection:
             StreamsAvailable: self._on_streams_available,
             HandshakeCompleted: self._on_handshake,
             TokenReceived: self._events.append,
+            TicketReceived: self._on_ticket,
+            EarlyDataRejected: self._on_early_data_rejected,
             ConnectionClosed: self._on_closed,
         }
+
+    def _open(self, session: Session) -> None:
+        """Begin with no stream in either direction."""
+        self._session = session
+        self._exchanges = Exchanges(session, self._abort)
+        self._streams = self._exchanges.streams
+        self._peer_streams = PeerStreams(
+            session, self._on_settings, self._on_goaway, self._on_priority, self._on_unblocked
+        )
+        self._ready = False
 
     # The driver's five calls.
 
@@ -285,6 +311,19 @@ class H3Connection:
         self._start()
         self._events.append(event)
 
+    def _on_early_data_rejected(self, event: EarlyDataRejected) -> None:
+        """No stream is left: begin anew, with what the caller has yet to hear."""
+        gone = list(self._streams)
+        session = Session(self.quic, self._session.config, self._entropy)
+        session.events, session.inbox = self._events, self._inbox
+        self._open(session)
+        for stream_id in gone:
+            reason = "the server rejected early data"
+            self._events.append(ExchangeFailed(stream_id, H3ErrorCode.H3_REQUEST_REJECTED, reason, True, True))
+
+    def _on_ticket(self, event: TicketReceived) -> None:
+        self._events += map(TicketReceived, self._tickets.arrived(event.session))
+
     def _on_streams_available(self, event: StreamsAvailable) -> None:
         if event.unidirectional:
             self._start()
@@ -304,6 +343,8 @@ class H3Connection:
             self.quic.stop_sending(stream_id, H3ErrorCode.H3_REQUEST_REJECTED)
             self.quic.reset(stream_id, H3ErrorCode.H3_REQUEST_REJECTED)
         else:
+            if not self._ready:
+                self._start()  # early data: the reply may overtake the end of the handshake, SETTINGS go first
             self._exchanges.add(stream_id)
             self._next_stream = max(self._next_stream, stream_id + 4)
 
@@ -364,8 +405,11 @@ class H3Connection:
         self._exchanges.reap(stream)
 
     def _on_settings(self, settings: Settings) -> None:
+        if self._session.is_client and self.quic.early_data is EarlyDataStatus.ACCEPTED:
+            check_compatible(self._remembered, settings)
         self._session.apply_settings(settings)
         self._events.append(SettingsReceived(settings.pairs))
+        self._events += map(TicketReceived, self._tickets.settle(settings))
 
     def _on_goaway(self, identifier: int) -> None:
         self.goaway = identifier

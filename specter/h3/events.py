@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from specter.quic.events import ConnectionClosed, HandshakeCompleted, TokenReceived
+from specter.quic.events import ConnectionClosed, HandshakeCompleted, TicketReceived, TokenReceived
 
 Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 """Field lines in wire order, names in lower case, pseudo-header fields removed."""
@@ -133,5 +133,6 @@ H3Event: TypeAlias = (
     | PriorityUpdated
     | SettingsReceived
     | TokenReceived
+    | TicketReceived
     | ConnectionClosed
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from specter.quic.early_data import EarlyDataStatus
 from specter.quic.events import Event
 
 if TYPE_CHECKING:
@@ -21,6 +22,12 @@ class Transport(Protocol):
 
     @property
     def closed(self) -> bool: ...
+
+    @property
+    def early_data(self) -> EarlyDataStatus: ...
+
+    @property
+    def handshake_complete(self) -> bool: ...
 
     @property
     def trace(self) -> Trace | None: ...

@@ -29,6 +29,7 @@ class Exchange:
         self.stream_id = event.stream_id
         self.request = _request(event)
         self.request.stream = self
+        self.request.early_data = not h3.quic.handshake_complete
         self.replied = False
         self.resume_at = 0
         self.armed_at = 0

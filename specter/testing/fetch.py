@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from specter.h3 import events
+from specter.quic.early_data import EarlyDataStatus
 from specter.quic.events import ConnectionClosed, HandshakeCompleted
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ class FetchClient:
         self.work()
 
     def _begin(self) -> None:
-        while self._waiting and any(isinstance(event, HandshakeCompleted) for event in self.log):
+        while self._waiting and self._ready():
             if not self.h3.can_send_request():
                 return
             if self._waiting[0].protocol and not self.h3.peer_settings.received:
@@ -199,6 +200,10 @@ class FetchClient:
             fetch.begin(self.h3, self._authority)
             self._open[fetch.stream_id] = fetch
             fetch.push(self.h3)
+
+    def _ready(self) -> bool:
+        early = self.h3.quic.early_data is EarlyDataStatus.OFFERED
+        return early or any(isinstance(event, HandshakeCompleted) for event in self.log)
 
     def _handle(self, event: H3Event, moved: dict[int, Fetch]) -> None:
         stream_id = getattr(event, "stream_id", -1)

@@ -55,6 +55,8 @@ class Request:
     trailers: Headers = ()
     stream: BodyReader = field(default_factory=lambda: BufferedBody(b""))
     protocol: str = ""
+    early_data: bool = False
+    """Whether it came in 0-RTT, before the handshake was complete: it may be a replay (RFC 8470)."""
     priority_update: bytes | None = None
     """The newest Priority field value that came apart from the request (RFC 9218, section 7.2)."""
 

@@ -177,8 +177,13 @@ def _delay(_request: Request, argument: str) -> Reply:
 
 def _headers(request: Request, _argument: str) -> Reply:
     fields = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in request.headers]
-    said = {"method": request.method, "authority": request.authority, "target": request.target, "headers": fields}
+    named = {"method": request.method, "authority": request.authority, "target": request.target}
+    said = named | {"headers": fields, "early_data": request.early_data}
     return Reply(200, [JSON], json.dumps(said).encode())
+
+
+def _too_early(request: Request, _argument: str) -> Reply:
+    return _text(425, "not as early data\n") if request.early_data else _text(200, "in time\n")
 
 
 def _trailers(_request: Request, _argument: str) -> Reply:
@@ -244,5 +249,6 @@ _ROUTES: Final[dict[str, Callable[[Request, str], Reply]]] = {
     "redirect": _redirect,
     "reset": _reset,
     "status": _status,
+    "too-early": _too_early,
     "trailers": _trailers,
 }

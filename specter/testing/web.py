@@ -21,6 +21,8 @@ from specter.testing.responder import Responder
 from specter.testing.simulation import START, Simulation
 from specter.testing.site import Site
 from specter.tls.config import ClientTlsConfig, ServerTlsConfig
+from specter.tls.session import Resumption
+from specter.tls.tickets import TicketKeeper
 
 __all__ = ["WebPair"]
 
@@ -47,6 +49,8 @@ class WebPair(Simulation):
         client_h3: H3Config = DEFAULT_H3,
         server_h3: H3Config = SERVER_H3,
         max_body: int = 1 << 20,
+        tickets: TicketKeeper | None = None,
+        resumption: Resumption | None = None,
     ) -> None:
         super().__init__(Network(seed, to_server, to_client))
         self._site = Site(handler, tunnel=tunnel, directory=directory)
@@ -54,17 +58,20 @@ class WebPair(Simulation):
         self._server_h3 = server_h3
         self._max_body = max_body
         entropy = SeededEntropy(f"{seed} server")
-        tls = ServerTlsConfig(credentials=(fixed_credential().tls,))
+        tls = ServerTlsConfig(credentials=(fixed_credential().tls,), tickets=tickets)
         self.endpoint = Endpoint(server_config, tls, entropy, wrap=self._wrap, reset_key=RESET_KEY)
         self.add(self.endpoint, self.network.server)
-        self.client = self._connect(seed, client_config, client_h3)
+        self.client = self._connect(seed, client_config, client_h3, resumption)
         self.client_host = self.add(self.client, CLIENT)
 
-    def _connect(self, seed: int, config: QuicConfig, h3_config: H3Config) -> FetchClient:
+    def _connect(
+        self, seed: int, config: QuicConfig, h3_config: H3Config, resumption: Resumption | None
+    ) -> FetchClient:
         tls = ClientTlsConfig(server_name=NAME, verify=False)
         entropy = SeededEntropy(f"{seed} client")
-        quic = Connection.client(config, tls, entropy, START, address=self.network.server)
-        return FetchClient(H3Connection(quic, h3_config, entropy=entropy), NAME)
+        quic = Connection.client(config, tls, entropy, START, address=self.network.server, resumption=resumption)
+        remembered = b"" if resumption is None else resumption.session.application
+        return FetchClient(H3Connection(quic, h3_config, entropy=entropy, remembered=remembered), NAME)
 
     def _wrap(self, connection: Connection) -> Responder:
         h3 = H3Connection(connection, self._server_h3)

@@ -15,6 +15,7 @@ from specter.h3.errors import H3ErrorCode, error_name
 from specter.h3.events import H3Event
 from specter.h3.frames import FrameType, encode_frame
 from specter.h3.settings import encode_settings
+from specter.quic.early_data import EarlyDataStatus
 from specter.quic.errors import StreamLimitReached, UnknownStream
 from specter.quic.events import (
     CloseKind,
@@ -61,6 +62,8 @@ class FakeQuic:
     def __init__(self, is_client: bool = True, *, uni: int = 100, bidi: int = 1 << 40) -> None:
         self.is_client = is_client
         self.trace = None
+        self.early_data = EarlyDataStatus.NONE
+        self.handshake_complete = True
         self.streams: dict[int, FakeStream] = {}
         self.events: deque[Event] = deque()
         self.limits = {True: uni, False: bidi}
