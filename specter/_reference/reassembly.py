@@ -6,6 +6,7 @@ from bisect import bisect_right
 from typing import Final
 
 from specter._frame_types import Buffer
+from specter._reference.varint import decode_varint
 from specter._wire import TransportError, TransportErrorCode
 
 __all__ = ["RecvBuffer", "SegmentBudget"]
@@ -249,6 +250,36 @@ class RecvBuffer:
         del ready[:size]
         self.consumed += size
         return size
+
+    def read_frames(self, kind: int, left: int, max_bytes: int) -> tuple[bytes, int, int]:
+        """Read the payload of consecutive frames, each a varint type, a varint length and that many bytes.
+
+        The first ``left`` bytes belong to the frame at hand; then come frames of type ``kind``, whose headers are
+        consumed and dropped. It ends after ``max_bytes`` of payload, where the bytes end, and before a header that is
+        of another type or not whole. Returns the payload, how much of the last frame is left, and the lengths of the
+        frames it went on to, added up.
+        """
+        ready = self._ready
+        payload = bytearray()
+        pos = opened = 0
+        while True:
+            size = min(left, max_bytes - len(payload), len(ready) - pos)
+            payload += memoryview(ready)[pos : pos + size]
+            pos += size
+            left -= size
+            if left or len(payload) >= max_bytes:
+                break
+            try:
+                found, after = decode_varint(ready, pos, len(ready))
+                length, after = decode_varint(ready, after, len(ready))
+            except TransportError:
+                break
+            if found != kind:
+                break
+            pos, left, opened = after, length, opened + length
+        del ready[:pos]
+        self.consumed += pos
+        return bytes(payload), left, opened
 
     def peek(self, max_bytes: int) -> bytes:
         """Return up to ``max_bytes`` of the next bytes without consuming them; all of them for a negative number."""

@@ -63,4 +63,6 @@ cdef class RecvBuffer:
     cdef void drop_data(self) noexcept
     cdef bytes take_head(self)
     cdef void copy_out(self, unsigned char *out, Py_ssize_t length) noexcept
+    cdef bint next_frame(self, int64_t kind, int64_t *length) noexcept
+    cdef void skip(self, Py_ssize_t length) noexcept
     cdef void consume(self, unsigned char *out, Py_ssize_t length) noexcept

@@ -13,7 +13,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyOb
 from cpython.bytes cimport PyBytes_CheckExact, PyBytes_FromStringAndSize
 from cpython.memoryview cimport PyMemoryView_Check
 from cpython.object cimport PyObject
-from libc.stdint cimport INT64_MAX, int64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memmove
 
@@ -30,6 +30,7 @@ from specter._speedups.segments cimport (
     remove,
     touched_by,
 )
+from specter._speedups.varint cimport read_varint
 from specter._wire import TransportError, TransportErrorCode
 
 __all__ = ["RecvBuffer", "SegmentBudget"]
@@ -426,6 +427,63 @@ cdef class RecvBuffer:
             view[:size] = memoryview(data)
             self.read(size)
         return size
+
+    def read_frames(self, int64_t kind, int64_t left, int64_t max_bytes):
+        """Read the payload of consecutive frames, each a varint type, a varint length and that many bytes.
+
+        The first ``left`` bytes belong to the frame at hand; then come frames of type ``kind``, whose headers are
+        consumed and dropped. It ends after ``max_bytes`` of payload, where the bytes end, and before a header that is
+        of another type or not whole. Returns the payload, how much of the last frame is left, and the lengths of the
+        frames it went on to, added up.
+        """
+        cdef int64_t readable = self.c_readable(), opened = 0
+        cdef Py_ssize_t filled = 0, size = <Py_ssize_t>min(readable, max_bytes), part
+        cdef unsigned char *out
+        cdef PyObject *payload
+        cdef object data
+        if left >= readable and max_bytes >= readable:  # no header among them: perhaps they need no copy
+            return self.read(), left - readable, 0
+        payload = new_bytes(NULL, size)
+        out = <unsigned char *>bytes_at(payload)
+        while True:
+            part = <Py_ssize_t>min(min(left, <int64_t>(size - filled)), self.c_readable())
+            self.consume(out + filled, part)
+            filled += part
+            left -= part
+            if left or filled >= max_bytes or not self.next_frame(kind, &left):
+                break
+            opened += left
+        if filled < size:
+            resize_bytes(&payload, filled)
+        data = <object>payload
+        decref(payload)
+        return data, left, opened
+
+    cdef bint next_frame(self, int64_t kind, int64_t *length) noexcept:
+        """Consume the header of a frame of type ``kind`` if that is what comes next, whole."""
+        cdef unsigned char head[16]
+        cdef Py_ssize_t pos = 0, here = <Py_ssize_t>min(self.c_readable(), 16)
+        cdef uint64_t found, size
+        self.copy_out(head, here)
+        if read_varint(head, &pos, here, &found) < 0 or found != <uint64_t>kind:
+            return False
+        if read_varint(head, &pos, here, &size) < 0:
+            return False
+        self.skip(pos)
+        length[0] = <int64_t>size
+        return True
+
+    cdef void skip(self, Py_ssize_t length) noexcept:
+        """Consume ``length`` bytes, which are there, unseen."""
+        cdef Py_ssize_t part, here
+        self.consumed += length
+        while length:
+            here = self.head_length()
+            part = min(length, here)
+            length -= part
+            self.start += part
+            if part == here:
+                self.drop_head()
 
     def peek(self, max_bytes):
         """Return up to ``max_bytes`` of the next bytes without consuming them; all of them for a negative number."""

@@ -255,6 +255,17 @@ class FrameReader:
         self._kind = -1
         return True
 
+    def read_run(self, max_bytes: int) -> tuple[bytes, int]:
+        """Return up to ``max_bytes`` of the open DATA frame and those right behind it, and the sizes of the latter.
+
+        For when nothing is ``buffered``: the bytes come straight from QUIC.
+        """
+        if self.dry:
+            return b"", 0
+        data, self.data_left, opened = self._quic.read_frames(self._stream_id, DATA, self.data_left, max_bytes)
+        self.dry = self.data_left > 0 and len(data) < max_bytes
+        return data, opened
+
     def read_data(self, max_bytes: int) -> bytes:
         """Return up to ``max_bytes`` of the open DATA frame, ``b""`` when none are here.
 

@@ -6,8 +6,11 @@ event log; without one nothing here is used. Values of fields that prove who som
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from specter._backend import frames
+from specter._wire import TransportError
 from specter.h3.fields import Lines
 from specter.h3.frames import DATA, HEADERS, KNOWN_TYPES, FrameType, decode_identifier
 from specter.h3.receiving import Receiving
@@ -121,14 +124,39 @@ class TracedReceiving(Receiving):
         return admitted
 
     def _section(self, block: bytes) -> None:
-        self._session.last_block = None  # the fields are to be seen each time
         self._section_size = len(block)
-        super()._section(block)
+        self._decode(block)  # the fields are to be seen each time
 
-    def _understand(self, lines: Lines) -> None:
+    def _read_run(self, max_bytes: int) -> bytes:
+        reader = self._reader
+        if reader.data_left and not reader.dry:
+            for length in _data_frames(self._session.quic.peek(self.stream_id, -1), reader.data_left, max_bytes):
+                frame = {"frame_type": "data"}
+                data = {"stream_id": self.stream_id, "length": length, "frame": frame}
+                _emit(self._session, "http:frame_parsed", data)
+        return super()._read_run(max_bytes)
+
+    def _understand(self, lines: Lines, block: bytes = b"") -> None:
         data = {"stream_id": self.stream_id, "length": self._section_size, "frame": _headers(lines)}
         _emit(self._session, "http:frame_parsed", data)
-        super()._understand(lines)
+        super()._understand(lines, block)
+
+
+def _data_frames(wire: bytes, left: int, max_bytes: int) -> Iterator[int]:
+    """Yield the lengths of the DATA frames that a run of ``max_bytes`` goes on to (``RecvBuffer.read_frames``)."""
+    pos = 0
+    while left <= min(len(wire) - pos, max_bytes - 1):
+        pos += left
+        max_bytes -= left
+        try:
+            kind, after = frames.decode_varint(wire, pos, len(wire))
+            left, after = frames.decode_varint(wire, after, len(wire))
+        except TransportError:
+            return
+        if kind != DATA:
+            return
+        pos = after
+        yield left
 
 
 def _emit(session: Session, name: str, data: Data) -> None:

@@ -30,8 +30,6 @@ __all__ = ["Receiving"]
 
 _ENOUGH: Final = 4096
 """With this much of the body at hand QUIC is not asked for more."""
-_MAX_REMEMBERED: Final = 4096
-"""The largest response head that is kept to know it again."""
 
 
 class Phase(IntEnum):
@@ -146,17 +144,17 @@ class Receiving:
 
     def _section(self, block: bytes) -> None:
         session = self._session
-        if block == session.last_block and self._phase is _HEAD:
-            self._respond(session.last_head)
-            return
-        lines = session.decoder.decode(self.stream_id, block)
+        if self._phase is _HEAD and (head := session.known_head(block)) is not None:
+            self._respond(head)
+        else:
+            self._decode(block)
+
+    def _decode(self, block: bytes) -> None:
+        lines = self._session.decoder.decode(self.stream_id, block)
         if lines is None:
             self._blocked = True
             return
-        self._understand(lines)
-        if lines is session.last_lines and not block[0]:
-            # No dynamic table entry is required (RFC 9204, section 4.5.1.1), so these bytes keep their meaning.
-            session.last_block = block
+        self._understand(lines, block)
 
     def resume(self, lines: Lines) -> None:
         """Go on with the section that was blocked."""
@@ -164,32 +162,24 @@ class Receiving:
         self._understand(lines)
         self._go_on()
 
-    def _understand(self, lines: Lines) -> None:
+    def _understand(self, lines: Lines, block: bytes = b"") -> None:
         session = self._session
-        if lines == session.last_lines and self._phase is _HEAD:
-            self._respond(session.last_head)
-            return
         config = session.config
-        size = section_size(lines)
-        if len(lines) > config.max_field_lines or size > config.max_field_section_size:
+        if len(lines) > config.max_field_lines or section_size(lines) > config.max_field_section_size:
             raise H3StreamError(H3ErrorCode.H3_EXCESSIVE_LOAD, "field section too large")
         try:
             if self._phase is not _HEAD:
                 session.events.append(TrailersReceived(self.stream_id, parse_trailers(lines, session.known_lines)))
                 self._phase = Phase.TRAILED
             elif session.is_client:
-                self._response(lines, size)
+                head = parse_response(lines, session.known_lines)
+                if block:
+                    session.remember_head(block, head)
+                self._respond(head)
             else:
                 self._request(lines)
         except FieldError as error:
             raise H3StreamError(H3ErrorCode.H3_MESSAGE_ERROR, str(error)) from None
-
-    def _response(self, lines: Lines, size: int) -> None:
-        session = self._session
-        head = parse_response(lines, session.known_lines)
-        if size <= _MAX_REMEMBERED:
-            session.last_head, session.last_lines, session.last_block = head, lines, None
-        self._respond(head)
 
     def _respond(self, head: ResponseHead) -> None:
         status, headers, content_length = head
@@ -252,6 +242,10 @@ class Receiving:
 
     def read(self, max_bytes: int) -> bytes:
         """Return body bytes, ``b""`` when none are here; what follows the body is announced by events."""
+        return self._read_pieces(max_bytes) if self._reader.buffered else self._read_run(max_bytes)
+
+    def _read_pieces(self, max_bytes: int) -> bytes:
+        """Read frame by frame, with what was taken from QUIC ahead of its time."""
         reader = self._reader
         pieces: list[bytes] = []
         size = 0
@@ -269,6 +263,20 @@ class Receiving:
             self._ran_dry()
             return b""
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _read_run(self, max_bytes: int) -> bytes:
+        """Read frames in a row, straight from QUIC."""
+        reader = self._reader
+        data = b""
+        if reader.data_left:
+            data, opened = reader.read_run(max_bytes)
+            if opened:
+                self._count(opened)
+            if not reader.data_left:
+                self._advance()
+        if not data:
+            self._ran_dry()
+        return data
 
     def _ran_dry(self) -> None:
         reader = self._reader

@@ -24,12 +24,16 @@ QPACK_DECODER: Final = 0x03
 """Unidirectional stream types (RFC 9114, section 6.2, and RFC 9204, section 4.2)."""
 
 _CRITICAL_LIMIT: Final = 64 << 10
+_KNOWN_HEADS: Final = 32
+_KNOWN_BLOCK: Final = 1024
+"""How many encoded response heads are remembered, and up to which size (bytes)."""
 
 
 class Session:
     """QUIC below, events above, both QPACK directions, and our three critical streams."""
 
     __slots__ = (
+        "_known_heads",
         "_resets",
         "config",
         "control_stream",
@@ -41,9 +45,6 @@ class Session:
         "inbox",
         "is_client",
         "known_lines",
-        "last_block",
-        "last_head",
-        "last_lines",
         "last_request",
         "local_settings",
         "peer_settings",
@@ -62,10 +63,7 @@ class Session:
         self.known_lines: KnownLines = set()
         self.last_request: tuple[Lines, RequestHead] | None = None
         """The last request that was found fit to be sent to this peer."""
-        self.last_head = ResponseHead(0, (), None)
-        self.last_lines: Lines | None = None
-        self.last_block: bytes | None = None
-        """A response head, the lines that said it, and their encoded form if that means the same whenever it comes."""
+        self._known_heads: dict[bytes, ResponseHead] = {}
         self._resets: set[int] = set()
         self.peer_settings = Settings()
         self.control_stream = StreamWriter(quic, limit=_CRITICAL_LIMIT)
@@ -123,6 +121,20 @@ class Session:
             if isinstance(event, StreamReset):
                 self._resets.add(event.stream_id)
         return stream_id not in self._resets
+
+    def known_head(self, block: bytes) -> ResponseHead | None:
+        """Return the response head that ``block``, an encoded field section, is known to mean."""
+        return self._known_heads.get(block)
+
+    def remember_head(self, block: bytes, head: ResponseHead) -> None:
+        """Keep the meaning of a small block that needs no dynamic table entry, so that it never changes.
+
+        Servers give one response in several orders of its fields: a few blocks are kept.
+        """
+        if len(block) <= _KNOWN_BLOCK and not block[0]:  # a Required Insert Count of 0 (RFC 9204, section 4.5.1.1)
+            if len(self._known_heads) >= _KNOWN_HEADS:
+                self._known_heads.clear()
+            self._known_heads[block] = head
 
     def apply_settings(self, settings: Settings) -> None:
         self.peer_settings = settings

@@ -275,6 +275,17 @@ class Connection:
         self._after_read(stream, stream.recv, count)
         return count
 
+    def read_frames(self, stream_id: int, kind: int, left: int, max_bytes: int) -> tuple[bytes, int, int]:
+        """Read the payload of a run of frames, see ``RecvBuffer.read_frames``; releases credit for headers too."""
+        stream = self._core.streams.by_id.get(stream_id)
+        if stream is None or stream.recv is None or stream.stop_code >= 0:
+            return b"", left, 0
+        recv = stream.recv
+        before = recv.consumed
+        run = recv.read_frames(kind, left, max_bytes)
+        self._after_read(stream, recv, recv.consumed - before)
+        return run
+
     def _after_read(self, stream: Stream, recv: reassembly.RecvBuffer, count: int) -> None:
         if count:
             self._core.consume(stream, count)

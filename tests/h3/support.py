@@ -9,6 +9,7 @@ from typing import Any
 import pylsqpack
 
 from specter._backend import frames as wire
+from specter._backend import reassembly
 from specter.h3.config import H3Config
 from specter.h3.connection import H3Connection
 from specter.h3.errors import H3ErrorCode, error_name
@@ -130,6 +131,19 @@ class FakeQuic:
         if not stream.incoming:
             stream.told = False
         return data
+
+    def read_frames(self, stream_id: int, kind: int, left: int, max_bytes: int) -> tuple[bytes, int, int]:
+        self.reads += 1
+        stream = self.streams.get(stream_id)
+        if stream is None or stream.stopped is not None:
+            return b"", left, 0
+        buffer = reassembly.RecvBuffer(1 << 40)
+        buffer.receive(0, stream.incoming, False)
+        run = buffer.read_frames(kind, left, max_bytes)
+        del stream.incoming[: buffer.consumed]
+        if not stream.incoming:
+            stream.told = False
+        return run
 
     def readinto(self, stream_id: int, view: memoryview) -> int:
         data = self.read(stream_id, len(view))

@@ -67,6 +67,28 @@ def test_read_sizes(reassembly, size):
     assert buffer.read(-1) == b"abcdef"[size:]
 
 
+def test_a_run_of_frames(reassembly):
+    buffer = reassembly.RecvBuffer(100)
+    buffer.receive(0, b"ab" + b"\0\3cde" + b"\0\0" + b"\0\1f" + b"\1\2hh" + b"\0\5i", False)
+    assert buffer.read_frames(0, 2, 100) == (b"abcdef", 0, 4)
+    assert buffer.peek(4) == b"\1\2hh"
+    assert buffer.read_frames(0, 0, 100) == (b"", 0, 0)
+    assert buffer.read_frames(1, 0, 1) == (b"h", 1, 2)
+    assert buffer.read_frames(1, 1, 1) == (b"h", 0, 0)
+    assert buffer.read_frames(0, 0, 100) == (b"i", 4, 5)
+    assert buffer.readable == 0
+    assert buffer.consumed == buffer.highest
+    assert buffer.read_frames(0, 4, 100) == (b"", 4, 0)
+
+
+def test_a_header_that_is_not_whole_stays(reassembly):
+    buffer = reassembly.RecvBuffer(100)
+    header = b"\0\x40\x05"
+    for size in range(len(header)):
+        buffer.receive(size, header[size : size + 1], False)
+        assert buffer.read_frames(0, 0, 100) == ((b"", 0, 0) if size < 2 else (b"", 5, 5))
+
+
 def test_data_does_not_alias_the_caller_s_memory(reassembly):
     slab = bytearray(b"abcdefghij")
     buffer = reassembly.RecvBuffer(100)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from specter._reference.varint import encode_varint
 from specter._wire import TransportErrorCode
 from tests.twins.compare import Pair, measures_memory, outcome, resident, same_type
 
@@ -69,6 +70,13 @@ def act(pair, rng, reach, sizes):
         offset = max(0, edge + rng.choice((0, 0, 0, rng.randrange(-reach, reach), rng.randrange(reach))))
         data = rng.choice(KINDS)(rng.randbytes(rng.choice((0, 1, rng.choice(sizes), rng.randrange(max(sizes))))))
         pair("receive", offset, data, rng.random() < 0.01)
+    elif roll < 0.79:
+        pair(
+            "read_frames",
+            rng.choice((0, 0, 7, 300)),
+            rng.choice((0, 1, rng.randrange(reach))),
+            rng.randrange(2 * reach),
+        )
     elif roll < 0.86:
         pair("read", rng.choice((-1, -1, 0, 1, rng.randrange(reach), rng.choice(sizes), 1 << 70, -(1 << 70))))
     elif roll < 0.92:
@@ -98,6 +106,31 @@ def test_the_same_with_much_data(make, seed):
     pair = make(MUCH)
     for _ in range(60):
         act(pair, rng, 150_000, (1180, 4096, 5000, 16_384, 65_536, 70_000, 300_000))
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_runs_of_frames(make, seed):
+    """DATA frames of many sizes, others between them, arriving in pieces and read in pieces of any size."""
+    rng = random.Random(seed)
+    pair = make(MUCH)
+    wire = bytearray()
+    for _ in range(60):
+        size = rng.choice((0, 1, 63, 64, rng.randrange(5000), rng.randrange(70_000)))
+        kind = 0 if rng.random() < 0.9 else rng.choice((1, 0x40, 0x21))
+        wire += encode_varint(kind) + encode_varint(size) + rng.randbytes(size)
+    sent = left = 0
+    while sent < len(wire) or pair.reference.readable:
+        step = rng.choice((1, 2, 1200, 40_000))
+        if wire[sent : sent + step]:
+            pair("receive", sent, bytes(wire[sent : sent + step]), False)
+            sent += step
+        before = pair.reference.consumed
+        _, _, (payload, left, opened) = pair("read_frames", 0, left, rng.choice((1, 100, 65_536, 1 << 40)))
+        assert pair.reference.consumed - before >= len(payload)
+        assert left >= 0
+        assert opened >= 0
+        if sent >= len(wire) and not payload and not left:
+            pair("read", 1)  # a frame of another type, which the caller has to understand
 
 
 @given(

@@ -89,7 +89,9 @@ def start(**environment: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.skipif(os.environ.get("SPECTER_PURE", "0") not in ("", "0"), reason="SPECTER_PURE: one backend only")
+@pytest.mark.skipif(
+    os.environ.get("SPECTER_PURE", "0") not in ("", "0", "layers"), reason="SPECTER_PURE: one backend only"
+)
 def test_backends_agree_on_recordings_and_on_damaged_ones() -> None:
     processes = {name: start(**environment) for name, environment in BACKENDS.items()}
     outputs = {}
