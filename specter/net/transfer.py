@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Coroutine, Iterator
 from typing import Final
 
 from specter.h3.events import Headers
 from specter.net import clock
 from specter.net.budget import Budget, Wait
 from specter.net.connection import BaseConnection, Fields
-from specter.net.exchange import END, FAILED, FREE, HEAD, READABLE, STOPPED, WRITABLE, Exchange
+from specter.net.exchange import END, FAILED, FREE, HEAD, INTERIM, READABLE, STOPPED, WRITABLE, Exchange
+from specter.net.extras import Extras
 
 __all__ = ["Transfer"]
 
 EMPTY: Final = memoryview(b"")
+CONTINUE: Final = 100
+REDIRECTION: Final = 300
 
 
 class Transfer:
@@ -23,10 +27,13 @@ class Transfer:
     is left of the body when the response's head is here goes out while the response is read.
     """
 
-    __slots__ = ("_body", "_budget", "_connection", "_piece", "exchange")
+    __slots__ = ("_body", "_budget", "_connection", "_extras", "_piece", "_told", "exchange")
 
-    def __init__(self, connection: BaseConnection, budget: Budget) -> None:
+    def __init__(self, connection: BaseConnection, budget: Budget, extras: Extras | None = None) -> None:
         self.exchange = Exchange()
+        self._extras = extras
+        self._told = 0
+        """Interim responses that were told of."""
         self._connection = connection
         self._budget = budget
         self._body: Iterator[bytes] | None = None
@@ -40,7 +47,14 @@ class Transfer:
 
     async def start(self, fields: Fields, body: Iterator[bytes] | None) -> None:
         """Send the header section, and the body until it is sent, refused, or the response is here."""
-        await self._open(fields, fin=body is None)
+        if self._extras is None:
+            await self._open(fields, fin=body is None)
+        else:
+            body = await self._open_with(self._extras, fields, body)
+        if body is not None:
+            await self._send(body)
+
+    async def _send(self, body: Iterator[bytes]) -> None:
         self._body = body
         while self._body is not None and not self.exchange.flags & (HEAD | FAILED):
             if not self._push():
@@ -76,8 +90,12 @@ class Transfer:
 
     def _end_body(self) -> None:
         """All of the body was sent: say so."""
+        trailers = None if self._extras is None or self._extras.trailers is None else self._extras.trailers()
         self._body = None
-        self._connection.write(self.exchange, EMPTY, fin=True)
+        if trailers:
+            self._connection.send_trailers(self.exchange, trailers)
+        else:
+            self._connection.write(self.exchange, EMPTY, fin=True)
 
     def _drop_body(self) -> None:
         if self._body is None:
@@ -86,6 +104,50 @@ class Transfer:
         close = getattr(body, "close", None)
         if close is not None:
             close()
+
+    # -- what else a request has ------------------------------------------------------------------
+
+    async def _open_with(self, extras: Extras, fields: Fields, body: Iterator[bytes] | None) -> Iterator[bytes] | None:
+        """Send the header section; return the body to send, None for none and for one that is not wanted."""
+        if body is None:
+            body = None if extras.trailers is None else iter(())
+            await self._open(fields, fin=body is None)
+            return body
+        await self._open(fields, fin=False)
+        self._body = body
+        if extras.patience and not await self._is_wanted(extras.patience):
+            self._drop_body()
+        return self._body
+
+    async def _is_wanted(self, patience: int) -> bool:
+        """Wait for 100 or a final response, but not for ever: not every server knows about it (RFC 9110, 10.1.1)."""
+        exchange, now = self.exchange, clock.now()
+        deadline = min(now + patience, self._budget.deadline(Wait.WRITE, now))
+        while not any(status == CONTINUE for status, _ in exchange.interim):
+            if exchange.flags & (HEAD | STOPPED | FAILED):
+                break
+            if not await self._connection.until(exchange, HEAD | STOPPED | INTERIM, deadline):
+                break
+            await self._tell()
+        return not (exchange.flags & HEAD and exchange.status >= REDIRECTION)
+
+    async def _tell(self) -> None:
+        """Pass on the interim responses that came."""
+        listener = None if self._extras is None else self._extras.on_interim
+        for status, fields in self._connection.take_interim(self.exchange, self._told):
+            self._told += 1
+            said = None if listener is None else listener(status, fields)
+            if inspect.isawaitable(said):
+                await said
+
+    async def _until_telling(self, wanted: int, deadline: int) -> bool:
+        """Wait as the connection does, and pass interim responses on meanwhile."""
+        while True:
+            came = await self._connection.until(self.exchange, wanted | INTERIM, deadline)
+            if self.exchange.flags & INTERIM:
+                await self._tell()
+            if not came or self.exchange.flags & (wanted | FAILED):
+                return came
 
     # -- the response -----------------------------------------------------------------------------
 
@@ -98,7 +160,7 @@ class Transfer:
         """Wait for the head, but only so long; return whether it came. A failure is raised."""
         limit = self._budget.deadline(Wait.READ, clock.now())
         deadline = min(limit, clock.after(clock.now(), seconds))
-        if await self._connection.until(self.exchange, HEAD, deadline):
+        if await self._until(HEAD, deadline):
             self._raise_if_failed(HEAD)
             return True
         if deadline == limit:
@@ -150,9 +212,14 @@ class Transfer:
 
     # -- waiting ----------------------------------------------------------------------------------
 
+    def _until(self, wanted: int, deadline: int) -> Coroutine[object, None, bool]:
+        if self._extras is None:
+            return self._connection.until(self.exchange, wanted, deadline)
+        return self._until_telling(wanted, deadline)
+
     async def _wait(self, wanted: int, wait: Wait) -> None:
         deadline = self._budget.deadline(wait, clock.now())
-        if not await self._connection.until(self.exchange, wanted, deadline):
+        if not await self._until(wanted, deadline):
             raise self._budget.expired(wait)
         self._raise_if_failed(wanted)
 
