@@ -1,0 +1,1 @@
+"""Specter inside other libraries. Each module needs the library it is for."""
