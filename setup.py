@@ -31,7 +31,10 @@ SOURCES = Path("specter", "_speedups")
 MODES = ("auto", "pure", "require")
 LINUX_ONLY = ("udp",)
 LAYERS = ("quic", "quic/congestion", "h3", "tls", "net")
-INTERPRETED = ("specter/net/info.py",)  # public classes, whose docstrings compiled classes do not keep
+INTERPRETED = (
+    "specter/net/info.py",  # public classes, whose docstrings compiled classes do not keep
+    "specter/net/qlog.py",  # finalizers need weak references
+)
 NATIVE = "specter._native"
 
 

@@ -41,7 +41,7 @@ class Watch:
         self._has_alpn = False
         self._dcid = core.packer.dcid
         self._datagram_size = core.datagram_size
-        self._metrics: dict[str, float] = {}
+        self._metrics: Data = {}
         self._congestion = ""
         self._congestion_events = 0
         self._persistent = 0
@@ -160,10 +160,10 @@ class Watch:
             self._metrics = current
             self._trace.emit("recovery:metrics_updated", changed)
 
-    def _current_metrics(self) -> dict[str, float]:
+    def _current_metrics(self) -> Data:
         recovery = self._core.recovery
         rtt, controller = recovery.rtt, recovery.controller
-        metrics: dict[str, float] = {
+        metrics: Data = {
             "pto_count": recovery.pto_count,
             "congestion_window": recovery.window,
             "bytes_in_flight": recovery.bytes_in_flight,
