@@ -39,7 +39,11 @@ from specter.errors import (
     StreamReset,
     Timeout,
     TotalTimeout,
+    TunnelError,
+    TunnelRefused,
+    TunnelUnsupported,
     UnsupportedProtocol,
+    WebSocketClosed,
     WriteTimeout,
 )
 
@@ -57,6 +61,7 @@ if TYPE_CHECKING:
     from specter.client.security import InsecureWarning
     from specter.client.timeouts import Timeouts
     from specter.client.timing import Timing
+    from specter.client.tunnel import Tunnel
     from specter.client.url import URL
     from specter.net.https_records import HttpsRecords
     from specter.net.info import ConnectionInfo
@@ -96,7 +101,12 @@ __all__ = [
     "Timeouts",
     "Timing",
     "TotalTimeout",
+    "Tunnel",
+    "TunnelError",
+    "TunnelRefused",
+    "TunnelUnsupported",
     "UnsupportedProtocol",
+    "WebSocketClosed",
     "WriteTimeout",
     "__version__",
     "backend",
@@ -125,6 +135,7 @@ _HOMES = {
     "specter.client.security": ("InsecureWarning",),
     "specter.client.timeouts": ("Timeouts",),
     "specter.client.timing": ("Timing",),
+    "specter.client.tunnel": ("Tunnel",),
     "specter.client.url": ("URL",),
     "specter.net.https_records": ("HttpsRecords",),
     "specter.net.info": ("ConnectionInfo",),

@@ -20,6 +20,10 @@
     │       ├── StreamConsumed                 the body was already read
     │       ├── StreamClosed                   the response is closed
     │       └── ResponseNotRead                .content before .read()
+    ├── TunnelError                            a tunnel was not opened
+    │   ├── TunnelRefused                      the server answered with another status
+    │   └── TunnelUnsupported                  the server does not offer extended CONNECT
+    ├── WebSocketClosed                        a WebSocket was closed, by either side
     ├── StatusError                            raise_for_status()
     ├── DecodingError                          a body is not what its headers say
     ├── UnsupportedProtocol                    not an https URL
@@ -54,7 +58,11 @@ __all__ = [
     "StreamReset",
     "Timeout",
     "TotalTimeout",
+    "TunnelError",
+    "TunnelRefused",
+    "TunnelUnsupported",
     "UnsupportedProtocol",
+    "WebSocketClosed",
     "WriteTimeout",
 ]
 
@@ -160,6 +168,35 @@ class StreamClosed(LocalProtocolError):
 
 class ResponseNotRead(LocalProtocolError):
     """``.content`` of a streamed response before ``.read()``."""
+
+
+class TunnelError(Error):
+    """A tunnel was not opened."""
+
+
+class TunnelRefused(TunnelError):
+    """The server's answer to CONNECT was not 2xx; ``response`` is that answer, with the beginning of its body."""
+
+    def __init__(self, message: str, *, response: BaseResponse) -> None:
+        super().__init__(message)
+        self.response = response
+
+
+class TunnelUnsupported(TunnelError):
+    """The server does not offer extended CONNECT (SETTINGS_ENABLE_CONNECT_PROTOCOL; RFC 9220)."""
+
+
+class WebSocketClosed(Error):
+    """The WebSocket was closed with ``code`` and ``reason`` (RFC 6455, section 7.4); ``remote``: the server did it.
+
+    Code 1005 stands for a Close frame without a code, 1006 for a tunnel that ended without a Close frame.
+    """
+
+    def __init__(self, message: str, *, code: int, reason: str = "", remote: bool) -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+        self.remote = remote
 
 
 class StatusError(Error):

@@ -11,12 +11,13 @@ from specter.client.base_response import BaseResponse
 from specter.client.decoding import DecodeTypes, make_limits
 from specter.client.discovery import Discovery
 from specter.client.headers import Headers, HeaderTypes
-from specter.client.options import BuildOptions, RequestOptions
+from specter.client.options import BuildOptions, RequestOptions, TunnelOptions
 from specter.client.pool import Pool
 from specter.client.request import Request
 from specter.client.security import CertTypes, Path, Security, VerifyTypes
 from specter.client.sending import exchange
 from specter.client.timeouts import DEFAULT_TIMEOUTS, Timeouts, TimeoutTypes
+from specter.client.tunneling import TunnelRequest, open_tunnel, secure
 from specter.client.url import URL, ParamTypes, with_params
 from specter.h3.config import H3Config
 from specter.net import clock
@@ -24,6 +25,7 @@ from specter.net.connection import BaseConnection
 from specter.net.dialing import Dialer
 from specter.net.driver import Driver
 from specter.net.resolver import Resolver
+from specter.net.tunnel import TunnelTransfer
 from specter.quic.config import QuicConfig
 
 __all__ = ["CLIENT", "BaseClient", "Default", "split_timeout"]
@@ -127,6 +129,23 @@ class BaseClient(Generic[C, R]):
         if self._decode is not None:
             options.setdefault("decode", self._decode)
         return Request(method, with_params(self._merged(url), self._params), **options)
+
+    async def _tunnel(
+        self, url: str | URL, protocol: str | None, respond: type[R], options: TunnelOptions
+    ) -> tuple[R, TunnelTransfer]:
+        """Open a tunnel with the client's defaults."""
+        timeout: TimeoutTypes | Default = options.get("timeout", CLIENT)
+        headers = self.headers.copy()
+        headers.update(options.get("headers"))
+        request = TunnelRequest(
+            with_params(self._merged(secure(url)), self._params),
+            protocol=protocol,
+            target=options.get("target"),
+            params=options.get("params"),
+            headers=headers,
+        )
+        limits = self.timeout if isinstance(timeout, Default) else Timeouts.of(timeout)
+        return await open_tunnel(self._pool, request, limits, respond)
 
     def _merged(self, url: str | URL) -> str | URL:
         base = self._base_url

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
@@ -11,7 +12,7 @@ from specter.client.decoding import decoder_for
 from specter.client.headers import Headers
 from specter.client.text import charset_of, is_known
 from specter.client.timing import Timing
-from specter.errors import DecodingError, ResponseNotRead, StatusError, StreamClosed, StreamConsumed
+from specter.errors import DecodingError, Error, ResponseNotRead, StatusError, StreamClosed, StreamConsumed
 
 if TYPE_CHECKING:
     from specter.client.priority import Priority
@@ -227,6 +228,22 @@ class BaseResponse:
                 pieces.append(piece)
             self._content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         return self._content
+
+    async def _read_beginning(self, limit: int) -> None:
+        """Read the body as far as it comes, ``limit`` bytes at most, and end the exchange."""
+        self._begin()
+        pieces: list[bytes] = []
+        with contextlib.suppress(Error):
+            while limit > 0 and (piece := await self._piece(limit)):
+                pieces.append(piece)
+                limit -= len(piece)
+        self._content = b"".join(pieces)
+        self._end()
+
+    def _hand_over(self) -> None:
+        """There is no body: what would carry it is somebody else's from now on."""
+        self._content = b""
+        self._started = self._closed = True
 
     def _taker(self) -> Take:
         """Return what gives the next piece of the body, decoded where that was asked for."""

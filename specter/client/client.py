@@ -8,10 +8,11 @@ from types import TracebackType
 from typing import Unpack
 
 from specter.client.base_client import CLIENT, BaseClient, Default, split_timeout
-from specter.client.options import RequestOptions
+from specter.client.options import RequestOptions, TunnelOptions
 from specter.client.request import Request
 from specter.client.response import Response
 from specter.client.timeouts import TimeoutTypes
+from specter.client.tunnel import Tunnel
 from specter.client.url import URL
 from specter.net.blocking import BlockingConnection
 from specter.net.inline import run_inline
@@ -99,6 +100,25 @@ class Client(BaseClient[BlockingConnection, Response]):
     def delete(self, url: str | URL, **options: Unpack[RequestOptions]) -> Response:
         """DELETE; ``options`` are those of :meth:`request`."""
         return self.request("DELETE", url, **options)
+
+    def tunnel(self, url: str | URL, protocol: str | None = "websocket", **options: Unpack[TunnelOptions]) -> Tunnel:
+        """Open a tunnel of raw bytes to ``url`` (extended CONNECT, RFC 9220). Close it at the end.
+
+        ::
+
+            with client.tunnel("https://example.com/chat", "websocket") as tunnel:
+                tunnel.send(b"...")
+                data = tunnel.receive()
+
+        Without a protocol it is a plain CONNECT through the proxy at ``url`` to ``target``, ``"host:port"``.
+        ``params``, ``headers`` and ``timeout`` are those of :meth:`request`; the total limit counts until the tunnel
+        is open.
+
+        Raises:
+            TunnelRefused: the server answered with another status than 2xx.
+            TunnelUnsupported: it does not offer extended CONNECT.
+        """
+        return Tunnel(*run_inline(self._tunnel(url, protocol, Response, options)))
 
     # -- the end ------------------------------------------------------------------------------------
 

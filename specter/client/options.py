@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from specter.h3.config import H3Config
     from specter.quic.config import QuicConfig
 
-__all__ = ["BuildOptions", "ConnectionOptions", "RequestOptions", "SingleRequestOptions"]
+__all__ = ["BuildOptions", "ConnectionOptions", "RequestOptions", "SingleRequestOptions", "TunnelOptions"]
 
 
 class BuildOptions(TypedDict, total=False):
@@ -39,6 +39,15 @@ class BuildOptions(TypedDict, total=False):
 class RequestOptions(BuildOptions, total=False):
     """What :meth:`Client.request` takes besides method and URL."""
 
+    timeout: TimeoutTypes
+
+
+class TunnelOptions(TypedDict, total=False):
+    """What :meth:`Client.tunnel` takes besides URL and protocol."""
+
+    target: str | None
+    params: ParamTypes
+    headers: HeaderTypes | None
     timeout: TimeoutTypes
 
 

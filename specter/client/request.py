@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from specter.client.body import Body, ContentTypes, make_body
 from specter.client.decoding import DecodeTypes, accept_encoding, make_limits
@@ -12,6 +12,7 @@ from specter.client.headers import Headers, HeaderTypes
 from specter.client.priority import Priority
 from specter.client.url import URL, ParamTypes, with_params
 from specter.net.extras import Extras
+from specter.net.transfer import Transfer
 
 __all__ = ["Request"]
 
@@ -33,6 +34,9 @@ class Request:
     """
 
     __slots__ = ("body", "decode", "extras", "headers", "method", "url")
+
+    carrier: ClassVar[type[Transfer]] = Transfer
+    """What takes it through an exchange."""
 
     def __init__(
         self,

@@ -14,7 +14,6 @@ from specter.client.timing import Timing
 from specter.errors import Error, NetworkError, Timeout
 from specter.net.budget import Budget
 from specter.net.exchange import HEAD
-from specter.net.transfer import Transfer
 
 __all__ = ["exchange"]
 
@@ -86,7 +85,7 @@ class _Attempt:
     def __init__(self, request: Request, lease: Lease[Any], budget: Budget) -> None:
         self._request = request
         self._lease = lease
-        self.transfer = Transfer(lease.connection, budget, request.extras)
+        self.transfer = request.carrier(lease.connection, budget, request.extras)
 
     async def run(self, timing: Timing, respond: type[R], alt_used: bytes | None) -> R:
         request, transfer, connection = self._request, self.transfer, self._lease.connection

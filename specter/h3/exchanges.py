@@ -18,22 +18,34 @@ class Exchanges:
     ``abort`` closes the connection; it is called for faults that are not one exchange's alone.
     """
 
-    __slots__ = ("_abort", "_session", "streams")
+    __slots__ = ("_abort", "_session", "_tunnels", "streams")
 
     def __init__(self, session: Session, abort: Callable[[H3Fault], None]) -> None:
         self._session = session
         self._abort = abort
         self.streams: dict[int, RequestStream] = {}
+        self._tunnels: set[int] = set()
+        """Ours: the connection is kept open for them."""
 
     def add(self, stream_id: int, method: bytes = b"") -> RequestStream:
         stream = RequestStream(self._session, stream_id, method)
         self.streams[stream_id] = stream
+        if method == b"CONNECT":
+            self._tunnels.add(stream_id)
+            self._session.quic.keep_open(True)
         return stream
+
+    def _forget(self, stream_id: int) -> bool:
+        """Return whether there was such an exchange."""
+        if stream_id in self._tunnels:
+            self._tunnels.remove(stream_id)
+            self._session.quic.keep_open(bool(self._tunnels))
+        return self.streams.pop(stream_id, None) is not None
 
     def reap(self, stream: RequestStream) -> None:
         """Forget the exchange if it is over."""
         if stream.finished:
-            self.streams.pop(stream.stream_id, None)
+            self._forget(stream.stream_id)
 
     def stop_reading(self, stream: RequestStream, code: int) -> None:
         if not stream.receiving.finished:
@@ -50,7 +62,7 @@ class Exchanges:
 
     def abandon(self, stream: RequestStream, code: int) -> None:
         """Terminate the directions that are open and forget the exchange."""
-        if self.streams.pop(stream.stream_id, None) is None:
+        if not self._forget(stream.stream_id):
             return
         if not stream.receiving.finished:
             self._session.quic.stop_sending(stream.stream_id, int(code))

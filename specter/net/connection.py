@@ -8,7 +8,7 @@ from functools import partial
 from types import TracebackType
 from typing import Final
 
-from specter.errors import Error, LocalProtocolError, NetworkError
+from specter.errors import Error, LocalProtocolError, NetworkError, TunnelUnsupported
 from specter.h3.errors import H3ErrorCode
 from specter.h3.events import Headers
 from specter.net import clock
@@ -170,6 +170,8 @@ class BaseConnection(ABC):
 
     def _open(self, exchange: Exchange, fields: Fields, fin: bool) -> bool:
         self._require_open(exchange)
+        if exchange.extended and not self._may_extend(exchange):
+            return False
         try:
             if not self._exchanges.may_start(exchange):
                 self._exchanges.enqueue(exchange)
@@ -187,6 +189,25 @@ class BaseConnection(ABC):
         self._exchanges.add(exchange)
         self._flush()
         return True
+
+    def _may_extend(self, exchange: Exchange) -> bool:
+        """Whether the server has allowed extended CONNECT; False while that is not known (RFC 9220, section 3).
+
+        Raises:
+            TunnelUnsupported: it has not.
+        """
+        settings = self._engine.peer_settings
+        if not settings.received:
+            self._exchanges.await_settings(exchange)
+        elif not settings.enable_connect_protocol:
+            raise TunnelUnsupported(f"{self.host} does not allow extended CONNECT (RFC 9220)")
+        return settings.received
+
+    def awaits(self, exchange: Exchange) -> str:
+        """Return in words what an exchange that could not be opened waits for."""
+        if exchange.extended and not self._engine.peer_settings.received:
+            return f"{self.host} has not sent its SETTINGS"
+        return f"{self.host} allows no more streams at once"
 
     def _require_open(self, exchange: Exchange) -> None:
         failure = self._exchanges.failure

@@ -12,7 +12,7 @@ from specter.net.failures import Failure
 __all__ = ["END", "FAILED", "FREE", "HEAD", "INTERIM", "READABLE", "STOPPED", "WRITABLE", "Exchange", "Sleeper"]
 
 FREE: Final = 1
-"""A stream may be free for this request."""
+"""A stream may be free for this request, or the server's SETTINGS are here that it waits for."""
 HEAD: Final = 2
 """The final response's header section is here."""
 READABLE: Final = 4
@@ -61,6 +61,7 @@ class Exchange:
     """The state of one exchange; whoever moves the connection's bytes updates it under the connection's lock."""
 
     __slots__ = (
+        "extended",
         "failure",
         "flags",
         "headers",
@@ -70,14 +71,22 @@ class Exchange:
         "signs",
         "sleepers",
         "status",
+        "stop_code",
+        "stop_code",
         "stream_id",
         "trailers",
     )
 
     def __init__(self) -> None:
         self.stream_id = -1
+        self.extended = False
+        """It begins with an extended CONNECT, which the server has to allow first (RFC 9220)."""
         self.flags = 0
         self.status = 0
+        self.stop_code = 0
+        """Why the server stopped reading."""
+        self.stop_code = 0
+        """Why the server stopped reading."""
         self.headers: Headers = ()
         self.interim: list[tuple[int, Headers]] = []
         self.trailers: Headers = ()

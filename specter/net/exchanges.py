@@ -26,20 +26,22 @@ class Exchanges:
     ``failure`` says why the connection is over, ``retired`` that it takes no new requests.
     """
 
-    __slots__ = ("_by_stream", "_host", "_queue", "failure", "on_token", "retired")
+    __slots__ = ("_by_stream", "_curious", "_host", "_queue", "failure", "on_token", "retired")
 
     def __init__(self, host: str) -> None:
         self._host = host
         self._by_stream: dict[int, Exchange] = {}
         self._queue: deque[Exchange] = deque()
         """Those that found no free stream, in the order they came."""
+        self._curious: list[Exchange] = []
+        """Those that wait for the server's SETTINGS."""
         self.failure: Failure | None = None
         self.retired = False
         self.on_token: Callable[[bytes], None] | None = None
 
     def __len__(self) -> int:
         """Return how many are open or wait for a stream."""
-        return len(self._by_stream) + len(self._queue)
+        return len(self._by_stream) + len(self._queue) + len(self._curious)
 
     def __contains__(self, exchange: Exchange) -> bool:
         return exchange.stream_id in self._by_stream
@@ -56,8 +58,16 @@ class Exchanges:
         if exchange not in self._queue:
             self._queue.append(exchange)
 
+    def await_settings(self, exchange: Exchange) -> None:
+        """Let it wait for ``FREE``, which the server's SETTINGS bring."""
+        exchange.flags &= ~FREE
+        if exchange not in self._curious:
+            self._curious.append(exchange)
+
     def leave_queue(self, exchange: Exchange) -> None:
         """It has its stream or wants none any more: the next may try."""
+        if exchange in self._curious:
+            self._curious.remove(exchange)
         if exchange in self._queue:
             self._queue.remove(exchange)
             self._call_next()
@@ -96,8 +106,11 @@ class Exchanges:
         self._refuse_queue(failure)
 
     def _refuse_queue(self, failure: Failure) -> None:
-        while self._queue:
-            self._queue.popleft().fail(failure, retry_safe=True)
+        waiting = [*self._queue, *self._curious]
+        self._queue.clear()
+        self._curious.clear()
+        for exchange in waiting:
+            exchange.fail(failure, retry_safe=True)
 
     # -- what the engine says -----------------------------------------------------------------------
 
@@ -139,6 +152,7 @@ class Exchanges:
     def _stopped(self, event: events.PeerStoppedReading) -> None:
         if (exchange := self._by_stream.get(event.stream_id)) is not None:
             exchange.sent_all = True
+            exchange.stop_code = event.error_code
             exchange.signal(STOPPED)
 
     def _failed(self, event: events.ExchangeFailed) -> None:
@@ -147,6 +161,11 @@ class Exchanges:
 
     def _streams_free(self, _event: events.RequestsAvailable) -> None:
         self._call_next()
+
+    def _settings(self, _event: events.SettingsReceived) -> None:
+        curious, self._curious = self._curious, []
+        for exchange in curious:
+            exchange.signal(FREE)
 
     def _going_away(self, _event: events.GoAwayReceived) -> None:
         self.retire(f"{self._host} takes no new requests (GOAWAY)")
@@ -170,6 +189,7 @@ _HANDLERS: Final[dict[type, Callable[[Exchanges, Any], None]]] = {
     events.ExchangeFailed: Exchanges._failed,
     events.RequestsAvailable: Exchanges._streams_free,
     events.GoAwayReceived: Exchanges._going_away,
+    events.SettingsReceived: Exchanges._settings,
     TokenReceived: Exchanges._token,
     ConnectionClosed: Exchanges._closed,
 }

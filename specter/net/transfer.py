@@ -67,7 +67,7 @@ class Transfer:
             while not connection.try_open(exchange, fields, fin):
                 deadline = deadline or self._budget.deadline(Wait.POOL, clock.now())
                 if not await connection.until(exchange, FREE, deadline):
-                    raise self._budget.expired(Wait.POOL, f"{connection.host} allows no more streams at once")
+                    raise self._budget.expired(Wait.POOL, connection.awaits(exchange))
         finally:
             if exchange.stream_id < 0:
                 connection.leave_queue(exchange)

@@ -361,6 +361,13 @@ class Connection:
         self._core.mtu.limit(size, self._core.now)
         self._core.follow_mtu()
 
+    def keep_open(self, wanted: bool) -> None:
+        """Do not let the connection go idle, even where ``QuicConfig.keep_alive`` is not set: something depends on it.
+
+        PINGs leave as long as somebody drives the connection.
+        """
+        self._core.kept_open = wanted
+
     def update_keys(self) -> None:
         """Move to the next key phase as soon as the rules allow (RFC 9001, section 6.1)."""
         self._core.key_update_wanted = True

@@ -93,6 +93,7 @@ class Core:
         self.handshake_confirmed = False
         self.handshake_deadline = now + config.handshake_timeout
         self.terminated = False
+        self.kept_open = False
         self.handshake_packets = 0
         """Initial and Handshake packets that opened and were no duplicates."""
         self.trace: Trace | None = None

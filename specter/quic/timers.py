@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from specter._frame_types import Ping
 from specter._wire import NEVER
 from specter.quic.close import CloseState
+from specter.quic.config import SECOND
 from specter.quic.core import Core
 from specter.quic.delivery import Delivery
 from specter.quic.events import CloseKind, ConnectionClosed
@@ -12,6 +15,8 @@ from specter.quic.probing import probe_mtu
 from specter.quic.space import SpaceId
 
 PING = b"\x01"
+KEEP_OPEN: Final = 15 * SECOND
+"""Nanoseconds of silence after which a connection that is to be kept open sends a PING, at most."""
 
 
 class Timers:
@@ -73,6 +78,8 @@ class Timers:
     def _keep_alive_deadline(self) -> int:
         core = self._core
         interval = core.config.keep_alive
+        if core.kept_open and not interval:
+            interval = min(core.idle.timeout // 2 or KEEP_OPEN, KEEP_OPEN)
         return core.idle.keep_alive_deadline(interval) if interval and core.handshake_complete else NEVER
 
     def _give_up(self) -> None:

@@ -73,6 +73,7 @@ class FakeQuic:
         self.closed = False
         self.close_code: int | None = None
         self.close_reason = ""
+        self.kept_open = False
         self.reads = 0
         self.room = 1 << 40
 
@@ -168,6 +169,9 @@ class FakeQuic:
         if stream is not None and stream.stopped is None:
             stream.stopped = int(error_code)
             stream.incoming.clear()
+
+    def keep_open(self, wanted: bool) -> None:
+        self.kept_open = wanted
 
     def close(self, error_code: int = 0, reason: str = "", application: bool = True) -> None:
         if not self.closed:

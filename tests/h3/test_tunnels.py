@@ -210,6 +210,24 @@ def test_101_is_malformed() -> None:
     assert failed.error_code == CODES.H3_MESSAGE_ERROR
 
 
+def test_the_client_keeps_the_connection_open_for_its_tunnels() -> None:
+    connection, quic = established(settings=ENABLED)
+    for _ in range(3):
+        connection.send_request(CONNECT, fin=False)
+    connection.send_request(GET, fin=True)
+    assert quic.kept_open
+    connection.cancel(0)
+    quic.inject_reset(4, CODES.H3_CONNECT_ERROR)
+    drain(connection)
+    assert quic.kept_open
+    quic.inject(8, headers_frame(*OK), fin=True)
+    drain(connection)
+    assert quic.kept_open
+    connection.send_body(8, b"", fin=True)
+    assert not quic.kept_open
+    assert not opened(is_client=False)[1].kept_open
+
+
 # -- extended CONNECT has to be allowed ------------------------------------------------------------
 
 

@@ -153,6 +153,8 @@ SAMPLES: dict[type[Error], dict[str, Any]] = {
     CertificateError: {"check": "name", "name": HOST},
     HandshakeError: {"code": 1, "remote": True},
     errors.StatusError: {"response": None},
+    errors.TunnelRefused: {"response": None},
+    errors.WebSocketClosed: {"code": 1000, "remote": True},
 }
 
 

@@ -78,6 +78,25 @@ def test_handling_before_the_deadline_does_nothing() -> None:
     assert peer.target.next_deadline() == deadline
 
 
+@pytest.mark.parametrize(("idle", "expected"), [(30 * SECOND, 15 * SECOND), (8 * SECOND, 4 * SECOND), (0, 15 * SECOND)])
+def test_a_connection_that_is_kept_open(idle: int, expected: int) -> None:
+    """It pings at half of what both sides allow, or after 15 seconds, for as long as somebody wants that."""
+    configs = QuicConfig(idle_timeout=idle), QuicConfig(idle_timeout=idle)
+    pair = Pair(*configs)
+    pair.handshake()
+    pair.settle(SECOND)
+    pair.client.keep_open(True)
+    start, sent = pair.now, pair.client.stats.datagrams_sent
+    pair.settle(expected + SECOND)
+    assert pair.client.stats.datagrams_sent == sent + 1
+    assert expected - SECOND <= pair.now - start <= expected + SECOND
+    pair.settle(10 * expected)
+    assert not pair.client.closing
+    pair.client.keep_open(False)
+    pair.settle(100 * SECOND)
+    assert pair.client.closing == (idle > 0)
+
+
 def test_keep_alive_waits_for_the_handshake_and_then_pings() -> None:
     peer = connected(Pair(client_config=QuicConfig(keep_alive=SECOND)))
     due = peer.pair.now + SECOND
