@@ -108,6 +108,7 @@ class SentPackets:
     Attributes:
         marking: packets leave with an ECN mark from now on.
         marked: how many were recorded while ``marking``.
+        marked_in_flight: how many of the tracked packets were.
         next_pn: the lowest packet number not yet used.
         bytes_in_flight: bytes of the tracked packets that count for congestion control.
         ack_eliciting_in_flight: how many tracked packets are ack-eliciting.
@@ -127,6 +128,7 @@ class SentPackets:
         "last_ack_eliciting_time",
         "loss_time",
         "marked",
+        "marked_in_flight",
         "marking",
         "next_pn",
     )
@@ -139,6 +141,7 @@ class SentPackets:
         self._untracked: deque[tuple[int, int]] = deque(maxlen=_UNTRACKED_KEPT)
         self.marking = False
         self.marked = 0
+        self.marked_in_flight = 0
         self.next_pn = 0
         self.bytes_in_flight = 0
         self.ack_eliciting_in_flight = 0
@@ -181,6 +184,7 @@ class SentPackets:
             return
         self._packets[pn] = _Packet(self._tracked, now, size, ack_eliciting, in_flight, tokens, stream, self.marking)
         self._tracked += 1
+        self.marked_in_flight += self.marking
         if in_flight:
             self.bytes_in_flight += size
         if ack_eliciting:
@@ -248,7 +252,7 @@ class SentPackets:
         acked.marked = sum(packet.marked for packet in packets)
         _collect(packets, acked.streams, acked.tokens)
 
-    def _remove(self, packets: Iterable[_Packet]) -> tuple[int, int]:
+    def _remove(self, packets: Sequence[_Packet]) -> tuple[int, int]:
         """Take packets out of the totals; return their bytes in flight and how many were ack-eliciting."""
         size = eliciting = 0
         for packet in packets:
@@ -258,6 +262,7 @@ class SentPackets:
                 eliciting += 1
         self.bytes_in_flight -= size
         self.ack_eliciting_in_flight -= eliciting
+        self.marked_in_flight -= sum(packet.marked for packet in packets)
         return size, eliciting
 
     def _sample_untracked(self, newest: int, acked: Acked) -> None:
@@ -314,10 +319,11 @@ class SentPackets:
         return found
 
     def disown(self) -> None:
-        """Let nothing that is on its way weigh any more, as it was sent on another path; its fate still counts."""
+        """Let nothing that is on its way weigh or be marked any more: it left on another path, but has its fate."""
         for packet in self._packets.values():
-            packet.in_flight = False
+            packet.in_flight = packet.marked = False
         self.bytes_in_flight = 0
+        self.marked_in_flight = 0
 
     def discard(self) -> int:
         """Forget every packet, with their keys (RFC 9002, section 6.4); return the bytes that were in flight."""
@@ -326,6 +332,7 @@ class SentPackets:
         self._untracked.clear()
         self.bytes_in_flight = 0
         self.ack_eliciting_in_flight = 0
+        self.marked_in_flight = 0
         self.loss_time = NEVER
         return size
 

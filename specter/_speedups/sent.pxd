@@ -26,6 +26,7 @@ cdef struct Untracked:
 cdef class SentPackets:
     cdef public bint marking
     cdef public int64_t marked
+    cdef public int64_t marked_in_flight
     cdef public int64_t next_pn
     cdef public int64_t bytes_in_flight
     cdef public int64_t ack_eliciting_in_flight

@@ -151,6 +151,7 @@ cdef class SentPackets:
             packet.tokens = <PyObject *> tokens
         self._end += 1
         self._tracked += 1
+        self.marked_in_flight += self.marking
         if in_flight:
             self.bytes_in_flight += size
         if eliciting:
@@ -305,6 +306,7 @@ cdef class SentPackets:
             packet = self._packets + index
             if packet.acked:
                 self.ack_eliciting_in_flight -= packet.eliciting
+                self.marked_in_flight -= packet.marked
                 if packet.in_flight:
                     self.bytes_in_flight -= packet.size
                 Py_XDECREF(packet.tokens)
@@ -393,6 +395,7 @@ cdef class SentPackets:
             self._head += 1
             Py_XDECREF(packet.tokens)
         self._rewind()
+        self.marked_in_flight -= marked
         flush(&run, streams)
         return Lost(count, size, largest_time, first_time, streams, tokens, longest, numbers, smallest_size, marked)
 
@@ -416,11 +419,13 @@ cdef class SentPackets:
         return found
 
     def disown(self):
-        """Let nothing that is on its way weigh any more, as it was sent on another path; its fate still counts."""
+        """Let nothing that is on its way weigh or be marked any more: it left on another path, but has its fate."""
         cdef Py_ssize_t index
         for index in range(self._head, self._end):
             self._packets[index].in_flight = False
+            self._packets[index].marked = False
         self.bytes_in_flight = 0
+        self.marked_in_flight = 0
 
     def discard(self):
         """Forget every packet, with their keys (RFC 9002, section 6.4); return the bytes that were in flight."""
@@ -432,6 +437,7 @@ cdef class SentPackets:
         self._untracked_count = 0
         self.bytes_in_flight = 0
         self.ack_eliciting_in_flight = 0
+        self.marked_in_flight = 0
         self.loss_time = NEVER
         for index in range(head, end):
             Py_XDECREF(packets[index].tokens)

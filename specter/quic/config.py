@@ -71,6 +71,8 @@ class QuicConfig:
     skip_packet_numbers: bool = True
     """Leave out a packet number now and then, to catch acknowledgments of what was never sent."""
     grease_quic_bit: bool = False
+    ecn: bool = True
+    """Mark datagrams as ECN-capable (ECT(0)) once the handshake is confirmed, on paths that prove fit for it."""
     qlog: Open | None = None
     """Opens the event log of a new connection, see :mod:`specter.quic.qlog`; None keeps none."""
 

@@ -18,6 +18,7 @@ from specter.quic.cids import LocalConnectionIds, RemoteConnectionIds
 from specter.quic.close import CLOSE_REASON_LIMIT, Closer, IdleTimer
 from specter.quic.config import SECOND, QuicConfig
 from specter.quic.early_data import EarlyData
+from specter.quic.ecn import EcnValidator
 from specter.quic.events import CloseKind, ConnectionClosed, Event
 from specter.quic.flow import ReceiveWindow
 from specter.quic.mtu import MtuDiscovery
@@ -119,6 +120,7 @@ class Core:
         self.waiting_writers: dict[int, Stream] = {}
         self.datagram_size = config.datagram_size
         self.mtu = MtuDiscovery(config.datagram_size, config.max_datagram_size)
+        self.ecn = EcnValidator()
         self.probe_deadline = NEVER
         """When a path MTU probe that gave way to interactive traffic is due."""
         self.interactive_at = -SECOND
@@ -158,6 +160,13 @@ class Core:
         self.stats.packets_dropped += 1
         if self.trace is not None:
             self.trace.dropped(trigger, size, kind)
+
+    def test_path(self) -> None:
+        """Find out what the path carries: marks and large datagrams."""
+        self.mtu.start()
+        if self.config.ecn:
+            self.ecn.start()
+            self.packer.ecn = self.ecn.codepoint
 
     def follow_mtu(self) -> None:
         """Send full datagrams of the size that path MTU discovery stands at."""

@@ -96,6 +96,9 @@ class Delivery:
         core.stats.packets_lost += lost.count
         if core.trace is not None:
             core.trace.lost(space, lost.numbers)
+        if lost.marked:
+            core.ecn.lost(space.sent)
+            core.packer.ecn = core.ecn.codepoint
         if core.mtu.packets_lost(lost.smallest_size, lost.first_time, core.now):
             core.follow_mtu()
         for stream_id, start, end, fin in lost.streams:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from specter._backend import batch as batches
-from specter._backend import reassembly
+from specter._backend import reassembly, sent
 from specter._frame_types import (
     Ack,
     ConnectionClose,
@@ -140,7 +140,10 @@ class Dispatcher:
 
     def _ack(self, space: Space, frame: Ack, now: int) -> None:
         core = self._core
+        largest_before = space.sent.largest_acked
         acked = space.sent.acknowledge(frame.ranges, now)
+        if (acked.marked or frame.ecn is not None) and frame.ranges[0][1] > largest_before:
+            self._validate_ecn(space, frame, acked, now)
         peer = core.peer_parameters
         exponent = peer.ack_delay_exponent if peer is not None and space.id is SpaceId.APPLICATION else 3
         delay = min(frame.delay << exponent, ACK_DELAY_CEILING) * 1000
@@ -152,6 +155,16 @@ class Dispatcher:
             self._delivery.lost(space, lost)
         if space.id is SpaceId.INITIAL and core.is_client and acked.count:
             self._hurry(space)
+
+    def _validate_ecn(self, space: Space, frame: Ack, acked: sent.Acked, now: int) -> None:
+        """Look at the ECN counts of an ACK whose largest number is new (RFC 9000, section 13.4.2)."""
+        core = self._core
+        if space is not core.app:
+            return  # nothing is marked there
+        marks = core.ecn.acked(frame, acked, space.sent)
+        core.packer.ecn = core.ecn.codepoint
+        if marks:
+            core.recovery.on_ecn_ce(space.id, marks, acked.largest_time, now)
 
     def _hurry(self, space: Space) -> None:
         """Repeat, once, the rest of a ClientHello of which the server has confirmed only a part.

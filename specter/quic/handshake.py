@@ -200,7 +200,7 @@ class Handshake:
         core.recovery.peer_validated_address = True
         core.discard(SpaceId.INITIAL)
         core.discard(SpaceId.HANDSHAKE)
-        core.mtu.start()
+        core.test_path()
         core.emit(HandshakeConfirmed())
 
     # -- transport parameters ---------------------------------------------------------------------

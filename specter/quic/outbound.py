@@ -169,7 +169,7 @@ class Outbound:
             core.packer.control.appendleft((frames.encode(challenge), challenge))
         start = core.batch.begin()
         end = core.packer.packet(now, start, start + size, start + size)
-        core.batch.commit(end, core.address, 0)
+        core.batch.commit(end, core.address, core.packer.ecn)
         core.recovery.on_sent(SpaceId.APPLICATION, now, end - start, True, True)
         core.idle.packet_sent(now, core.pto)
         return end - start

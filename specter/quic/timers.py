@@ -104,5 +104,7 @@ class Timers:
             space_id, count = timeout.probe
             space = core.spaces[SpaceId(space_id)]
             space.probes = count
+            core.ecn.probe_timeout(core.recovery.pto_count)
+            core.packer.ecn = core.ecn.codepoint
             core.early_data.repeat()
             self._delivery.probe(space, count)

@@ -14,6 +14,8 @@ from specter.testing.engine import Address
 __all__ = ["BurstLoss", "Filter", "Link", "LinkStats", "Network", "Transit"]
 
 MILLISECOND: Final = 1_000_000
+ECT_1: Final = 1
+ECT_0: Final = 2
 CE: Final = 3
 
 
@@ -55,6 +57,10 @@ class Link:
     """ECN-capable datagrams that get marked Congestion Experienced."""
     ecn_bleach: bool = False
     """The path clears the ECN field."""
+    ecn_mangle: bool = False
+    """The path turns ECT(0) into ECT(1)."""
+    ecn_drop: bool = False
+    """The path drops what is marked."""
 
 
 @dataclass(slots=True)
@@ -112,7 +118,7 @@ class _Channel:
     def pass_through(self, data: bytes, ecn: int, now: int) -> list[tuple[int, bytes, int]]:
         """Return (arrival time, data, ECN) for what comes out; nothing, one or two datagrams."""
         departure = self._depart(len(data), now)
-        if departure is None or self._is_lost(now):
+        if departure is None or self._is_lost(now, ecn):
             return []
         copies = 1 + self._happens(self.link.duplicate)
         self.stats.duplicated += copies - 1
@@ -134,9 +140,9 @@ class _Channel:
         self._free_at = start + size * 8_000_000_000 // link.bandwidth
         return self._free_at
 
-    def _is_lost(self, now: int) -> bool:
+    def _is_lost(self, now: int, ecn: int) -> bool:
         burst = self.link.burst_loss
-        lost = self._happens(self.link.loss)
+        lost = self._happens(self.link.loss) or (self.link.ecn_drop and ecn > 0)
         if burst is not None:
             if now < self._bad_until:
                 self._bad_until = 0 if self._happens(burst.leave) else self._bad_until
@@ -172,6 +178,8 @@ class _Channel:
     def _mark(self, ecn: int) -> int:
         if self.link.ecn_bleach:
             return 0
+        if self.link.ecn_mangle and ecn == ECT_0:
+            ecn = ECT_1
         if ecn and ecn != CE and self._happens(self.link.ecn_ce):
             self.stats.marked += 1
             return CE

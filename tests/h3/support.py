@@ -75,6 +75,7 @@ class FakeQuic:
         self.close_reason = ""
         self.kept_open = False
         self.reads = 0
+        self.marked = 0
         self.room = 1 << 40
 
     # What H3Connection calls.
@@ -92,7 +93,8 @@ class FakeQuic:
     def next_event(self) -> Event | None:
         return self.events.popleft() if self.events else None
 
-    def mark_interactive(self) -> None: ...
+    def mark_interactive(self) -> None:
+        self.marked += 1
 
     def can_open(self, unidirectional: bool = False) -> bool:
         return not self.closed and self.opened[unidirectional] < self.limits[unidirectional]

@@ -17,6 +17,7 @@ ATTRIBUTES = (
     "last_ack_eliciting_time",
     "loss_time",
     "marked",
+    "marked_in_flight",
     "marking",
     "next_pn",
 )
