@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from specter._backend import backend
     from specter.client.altsvc_cache import AltSvcCache
     from specter.client.api import delete, get, head, options, patch, post, put, request, stream
+    from specter.client.async_client import AsyncClient
+    from specter.client.async_response import AsyncResponse
     from specter.client.client import Client
     from specter.client.decoding import DecodingLimits
     from specter.client.discovery import Discovery
@@ -69,6 +71,8 @@ if TYPE_CHECKING:
 __all__ = [
     "URL",
     "AltSvcCache",
+    "AsyncClient",
+    "AsyncResponse",
     "CertificateError",
     "Client",
     "ConnectError",
@@ -125,6 +129,8 @@ _HOMES = {
     "specter._backend": ("backend",),
     "specter.client.api": ("delete", "get", "head", "options", "patch", "post", "put", "request", "stream"),
     "specter.client.altsvc_cache": ("AltSvcCache",),
+    "specter.client.async_client": ("AsyncClient",),
+    "specter.client.async_response": ("AsyncResponse",),
     "specter.client.client": ("Client",),
     "specter.client.decoding": ("DecodingLimits",),
     "specter.client.discovery": ("Discovery",),

@@ -164,7 +164,11 @@ class BaseClient(Generic[C, R]):
         limits = self.timeout if isinstance(timeout, Default) else Timeouts.of(timeout)
         response = await exchange(self._pool, request, limits, respond)
         if not stream:
-            await response._read()
+            try:
+                await response._read()
+            except BaseException:
+                await response._close()
+                raise
         return response
 
 

@@ -46,6 +46,9 @@ class Source(Protocol):
     def close(self) -> None:
         """Cancel what is not finished, without waiting. Any number of times."""
 
+    async def aclose(self) -> None:
+        """Close, and wait until nothing runs any more that belongs to it."""
+
 
 Take: TypeAlias = Callable[[int], Coroutine[object, None, bytes]]
 """Gives at most so many bytes of the body, none at its end."""
@@ -327,6 +330,10 @@ class BaseResponse:
     def _finish(self) -> None:
         self.timing.complete = self.timing.elapsed()
         self._end()
+
+    async def _close(self) -> None:
+        self._end()
+        await self._source.aclose()
 
     def _end(self) -> None:
         """End the exchange; what the server still sends of it is dropped."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Mapping
+from io import BytesIO
 from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
 
 from specter.client.url import ParamTypes, encode_params
@@ -19,15 +20,18 @@ class Readable(Protocol):
     def read(self, size: int = -1, /) -> bytes: ...
 
 
-ContentTypes: TypeAlias = bytes | bytearray | memoryview | str | Readable | Iterable[bytes]
+ContentTypes: TypeAlias = bytes | bytearray | memoryview | str | Readable | Iterable[bytes] | AsyncIterable[bytes]
 
 CHUNK: Final = 1 << 16
+"""Bytes read from a file at a time, ..."""
+LARGE: Final = 1 << 18
+"""... and where a thread has to be asked for each of them."""
 
 
 class Body:
     """A body that can be sent once, or again and again when it is ``replayable``; ``length`` is None when unknown."""
 
-    __slots__ = ("_content", "_start", "_used", "length", "replayable")
+    __slots__ = ("_content", "_reading", "_start", "_used", "asynchronous", "length", "replayable")
 
     def __init__(self, content: ContentTypes) -> None:
         if isinstance(content, str):
@@ -37,8 +41,13 @@ class Body:
         self._used = False
         self.length: int | None = None
         self.replayable = False
+        self.asynchronous = False
+        """Only an ``AsyncClient`` can send it."""
+        self._reading = False
         if isinstance(content, bytes | bytearray | memoryview):
             self.length, self.replayable = memoryview(content).nbytes, True
+        elif isinstance(content, AsyncIterable):
+            self.asynchronous = True
         elif isinstance(content, Readable):
             self._measure(content)
         elif not hasattr(content, "__iter__"):
@@ -58,10 +67,10 @@ class Body:
     @property
     def fresh(self) -> bool:
         """Whether the body can be sent (again)."""
-        return self.replayable or not self._used
+        return (self.replayable and not self._reading) or not self._used
 
-    def pieces(self) -> Iterator[bytes]:
-        """Return the body from its start.
+    def pieces(self, *, awaiting: bool = False) -> Iterator[bytes] | AsyncGenerator[bytes, None]:
+        """Return the body from its start, ``awaiting`` those pieces that would hold up an event loop.
 
         Raises:
             StreamConsumed: it was sent before and cannot be again.
@@ -71,24 +80,61 @@ class Body:
         content = self._content
         if isinstance(content, bytes | bytearray | memoryview):
             return iter((bytes(content),)) if self.length else iter(())
+        if isinstance(content, AsyncIterable):
+            return self._awaited(content)
+        if awaiting and isinstance(content, Readable) and not isinstance(content, BytesIO):
+            return self._read_elsewhere(content)
         return self._used_up(content)
 
-    def _used_up(self, content: Any) -> Iterator[bytes]:
+    def _used_up(self, content: Any, most: int = CHUNK) -> Iterator[bytes]:
         """Yield what a file or an iterable gives; from the first piece on it is used."""
         again, self._used = self._used, True
         if isinstance(content, Readable):
-            yield from _read(content, self._start if again else None, self.length)
+            yield from _read(content, self._start if again else None, self.length, most)
         else:
-            yield from _checked(content)
+            for chunk in content:
+                if _checked(chunk):
+                    yield chunk
+
+    async def _awaited(self, content: AsyncIterable[Any]) -> AsyncGenerator[bytes, None]:
+        self._used = True
+        pieces = aiter(content)
+        try:
+            async for chunk in pieces:
+                if _checked(chunk):
+                    yield chunk
+        finally:
+            close = getattr(pieces, "aclose", None)
+            if close is not None:
+                await close()
+
+    async def _read_elsewhere(self, file: Any) -> AsyncGenerator[bytes, None]:
+        """Read a file in a thread: a disk may be slow, a pipe may wait for somebody."""
+        from asyncio import to_thread
+
+        pieces = self._used_up(file, LARGE)
+
+        def read() -> bytes | None:
+            try:
+                return next(pieces, None)
+            finally:
+                self._reading = False
+
+        while True:
+            self._reading = True
+            piece = await to_thread(read)
+            if piece is None:
+                return
+            yield piece
 
 
-def _read(file: Any, start: int | None, length: int | None) -> Iterator[bytes]:
+def _read(file: Any, start: int | None, length: int | None, most: int = CHUNK) -> Iterator[bytes]:
     """Yield a file's bytes, no more than were there when the request was made."""
     if start is not None:
         file.seek(start)
     left = length
     while left is None or left > 0:
-        chunk = file.read(CHUNK if left is None else min(CHUNK, left))
+        chunk = file.read(most if left is None else min(most, left))
         if not chunk:
             return
         if isinstance(chunk, str):
@@ -98,12 +144,11 @@ def _read(file: Any, start: int | None, length: int | None) -> Iterator[bytes]:
         yield chunk
 
 
-def _checked(content: Iterable[Any]) -> Iterator[bytes]:
-    for chunk in content:
-        if isinstance(chunk, str):
-            raise TypeError("the iterable gives text; a body is bytes")
-        if len(chunk):
-            yield chunk
+def _checked(chunk: Any) -> bool:
+    """Whether there is something in a piece of an iterable."""
+    if isinstance(chunk, str):
+        raise TypeError("the iterable gives text; a body is bytes")
+    return len(chunk) > 0
 
 
 def make_body(content: ContentTypes | None, data: ParamTypes, json: Any) -> tuple[Body | None, list[tuple[str, str]]]:

@@ -38,6 +38,8 @@ class Client(BaseClient[BlockingConnection, Response]):
         Raises:
             Error: its kinds tell what went wrong.
         """
+        if request.body is not None and request.body.asynchronous:
+            raise TypeError("an asynchronous iterable can only be sent by an AsyncClient")
         return run_inline(self._send(request, Response, timeout, stream=stream))
 
     def request(self, method: str, url: str | URL, **options: Unpack[RequestOptions]) -> Response:

@@ -53,7 +53,7 @@ async def exchange(
         try:
             response = await attempt.run(timing, respond, pool.alt_used(origin))
         except BaseException as error:
-            attempt.transfer.close()
+            await attempt.transfer.aclose()
             again = attempt.may_repeat(error)
             if (again and not last) or attempt.silent(error):
                 pool.give_up(origin, lease, error)
@@ -92,7 +92,8 @@ class _Attempt:
         body, lines = request.body, request.fields()
         if alt_used is not None:
             lines.append((b"alt-used", alt_used))
-        await transfer.start(lines, None if body is None or body.length == 0 else body.pieces())
+        pieces = None if body is None or body.length == 0 else body.pieces(awaiting=connection.suspends)
+        await transfer.start(lines, pieces)
         if self._lease.reused and request.safe:
             await self._expect_a_sign()
         status, fields = await transfer.head()

@@ -60,6 +60,11 @@ class Budget:
         moment = clock.now() if started is None else started
         return cls((first, second, third, fourth), nanoseconds(total), moment)
 
+    @property
+    def end(self) -> int:
+        """When everything together is too long (ns)."""
+        return self._total_at
+
     def deadline(self, wait: Wait, now: int) -> int:
         """Return when a wait that starts ``now`` is too long (ns)."""
         limit = self._limits[wait]

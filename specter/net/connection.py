@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Final
+from typing import Any, Final, Protocol
 
 from specter.errors import Error, LocalProtocolError, NetworkError, TunnelUnsupported
 from specter.h3.errors import H3ErrorCode
@@ -34,11 +34,24 @@ PAUSE: Final = clock.SECOND
 """After a pause this long (ns) the idle timeout is looked at before what lies in the socket."""
 
 
+class Task(Protocol):
+    """Work that is done beside other work."""
+
+    def cancel(self) -> object:
+        """Have it stop where it waits."""
+
+    async def ended(self) -> None:
+        """Wait until it has stopped, or is done."""
+
+
 class BaseConnection(ABC):
     """An established connection to ``host``. ``info`` describes it.
 
     One caller at a time: a driver's connection sees to that, waits, and decides when what was said is sent.
     """
+
+    suspends = False
+    """Whether waiting lets others go on; then a body may be one that has to be awaited."""
 
     def __init__(self, channel: Channel, host: str) -> None:
         self.host = host
@@ -93,6 +106,11 @@ class BaseConnection(ABC):
     @abstractmethod
     async def until(self, exchange: Exchange, wanted: int, deadline: int) -> bool:
         """Wait until ``exchange`` has one of the ``wanted`` flags or failed; return False at ``deadline`` (ns)."""
+
+    def start(self, work: Coroutine[Any, Any, None], name: str) -> Task:
+        """Have ``work`` done beside what the caller does; only where waiting ``suspends``."""
+        work.close()
+        raise TypeError("only an AsyncClient can await the pieces of a body")
 
     @abstractmethod
     def close(self, reason: str = "") -> None:

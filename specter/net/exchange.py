@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Protocol
 
 from specter.h3.events import Headers
 from specter.net import clock
-from specter.net.failures import Failure
 
-__all__ = ["END", "FAILED", "FREE", "HEAD", "INTERIM", "READABLE", "STOPPED", "WRITABLE", "Exchange", "Sleeper"]
+__all__ = ["END", "FAILED", "FREE", "HEAD", "INTERIM", "READABLE", "SENT", "STOPPED", "WRITABLE", "Exchange", "Sleeper"]
 
 FREE: Final = 1
 """A stream may be free for this request, or the server's SETTINGS are here that it waits for."""
@@ -28,9 +28,19 @@ FAILED: Final = 64
 
 INTERIM: Final = 128
 """An interim response is here that nobody took."""
+SENT: Final = 256
+"""The task that sends the request's body has ended."""
 
 NAP: Final = clock.SECOND
 """The longest sleep of a follower (ns): should a leader vanish without a word, its place is taken after this."""
+
+
+class Waiting(Protocol):
+    """Somebody who waits for one of the flags ``wanted``."""
+
+    wanted: int
+
+    def wake(self) -> None: ...
 
 
 class Sleeper:
@@ -90,23 +100,23 @@ class Exchange:
         self.headers: Headers = ()
         self.interim: list[tuple[int, Headers]] = []
         self.trailers: Headers = ()
-        self.failure: Failure | None = None
+        self.failure: Callable[[], Exception] | None = None
         self.retry_safe = False
         """After a failure: the server did not process the request."""
         self.sent_all = False
         """The request, its end included, is with the engine."""
         self.signs = 0
         """What had come from the peer by the time the request left, to tell what came after it."""
-        self.sleepers: list[Sleeper] = []
+        self.sleepers: list[Waiting] = []
 
     def signal(self, flag: int) -> None:
-        """Set ``flag`` and wake the threads that want it. The caller holds the connection's lock."""
+        """Set ``flag`` and wake those who want it. In threads, the caller holds the connection's lock."""
         self.flags |= flag
         for sleeper in self.sleepers:
             if sleeper.wanted & self.flags:
                 sleeper.wake()
 
-    def fail(self, failure: Failure, *, retry_safe: bool) -> None:
+    def fail(self, failure: Callable[[], Exception], *, retry_safe: bool) -> None:
         """End the exchange; the first failure counts."""
         if not self.flags & FAILED:
             self.failure = failure

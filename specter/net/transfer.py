@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Coroutine, Iterator
-from typing import Final
+from collections.abc import AsyncGenerator, Coroutine, Iterator
+from typing import Final, TypeAlias
 
 from specter.h3.events import Headers
 from specter.net import clock
 from specter.net.budget import Budget, Wait
 from specter.net.connection import BaseConnection, Fields
-from specter.net.exchange import END, FAILED, FREE, HEAD, INTERIM, READABLE, STOPPED, WRITABLE, Exchange
+from specter.net.exchange import END, FAILED, FREE, HEAD, INTERIM, READABLE, SENT, STOPPED, WRITABLE, Exchange
 from specter.net.extras import Extras
+from specter.net.feeding import Feeder
 
 __all__ = ["Transfer"]
 
 EMPTY: Final = memoryview(b"")
+Body: TypeAlias = Iterator[bytes] | AsyncGenerator[bytes, None]
 CONTINUE: Final = 100
 REDIRECTION: Final = 300
 
@@ -27,7 +29,7 @@ class Transfer:
     is left of the body when the response's head is here goes out while the response is read.
     """
 
-    __slots__ = ("_body", "_budget", "_connection", "_extras", "_piece", "_told", "exchange")
+    __slots__ = ("_body", "_budget", "_connection", "_extras", "_feeder", "_piece", "_told", "exchange")
 
     def __init__(self, connection: BaseConnection, budget: Budget, extras: Extras | None = None) -> None:
         self.exchange = Exchange()
@@ -38,6 +40,7 @@ class Transfer:
         self._budget = budget
         self._body: Iterator[bytes] | None = None
         self._piece = EMPTY
+        self._feeder: Feeder | None = None
 
     @property
     def trailers(self) -> Headers:
@@ -45,7 +48,7 @@ class Transfer:
 
     # -- the request ------------------------------------------------------------------------------
 
-    async def start(self, fields: Fields, body: Iterator[bytes] | None) -> None:
+    async def start(self, fields: Fields, body: Body | None) -> None:
         """Send the header section, and the body until it is sent, refused, or the response is here."""
         if self._extras is None:
             await self._open(fields, fin=body is None)
@@ -54,7 +57,12 @@ class Transfer:
         if body is not None:
             await self._send(body)
 
-    async def _send(self, body: Iterator[bytes]) -> None:
+    async def _send(self, body: Body) -> None:
+        if not isinstance(body, Iterator):
+            self._feeder = Feeder(self._connection, self.exchange, self._budget, body, self._end_body)
+            if not await self._until(HEAD | SENT, self._budget.end):
+                raise self._budget.expired(Wait.WRITE)
+            return
         self._body = body
         while self._body is not None and not self.exchange.flags & (HEAD | FAILED):
             if not self._push():
@@ -107,17 +115,19 @@ class Transfer:
 
     # -- what else a request has ------------------------------------------------------------------
 
-    async def _open_with(self, extras: Extras, fields: Fields, body: Iterator[bytes] | None) -> Iterator[bytes] | None:
+    async def _open_with(self, extras: Extras, fields: Fields, body: Body | None) -> Body | None:
         """Send the header section; return the body to send, None for none and for one that is not wanted."""
         if body is None:
             body = None if extras.trailers is None else iter(())
             await self._open(fields, fin=body is None)
             return body
         await self._open(fields, fin=False)
-        self._body = body
+        if isinstance(body, Iterator):
+            self._body = body  # to be closed if it is not wanted
         if extras.patience and not await self._is_wanted(extras.patience):
             self._drop_body()
-        return self._body
+            return None
+        return body
 
     async def _is_wanted(self, patience: int) -> bool:
         """Wait for 100 or a final response, but not for ever: not every server knows about it (RFC 9110, 10.1.1)."""
@@ -195,6 +205,8 @@ class Transfer:
 
     async def _finish_body(self) -> None:
         """The response is complete: what the server still takes of the request may go, but nothing depends on it."""
+        if self._feeder is not None:
+            await self._until(SENT, self._budget.end)
         while self._body is not None and not self.exchange.flags & FAILED:
             deadline = self._budget.deadline(Wait.WRITE, clock.now())
             if not self._push() and not await self._connection.until(self.exchange, WRITABLE | STOPPED, deadline):
@@ -207,8 +219,16 @@ class Transfer:
 
     def close(self) -> None:
         """Cancel what is not finished. Any number of times."""
+        if self._feeder is not None:
+            self._feeder.cancel()
         self._drop_body()
         self._connection.release(self.exchange)
+
+    async def aclose(self) -> None:
+        """Close, and wait until nothing runs any more that belongs to the exchange."""
+        self.close()
+        if self._feeder is not None:
+            await self._feeder.ended()
 
     # -- waiting ----------------------------------------------------------------------------------
 

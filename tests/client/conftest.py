@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -9,6 +9,7 @@ import pytest
 
 import specter
 from specter.testing.server import Server
+from tests.client import facade
 from tests.client.support import MakeClient, StartServer
 
 
@@ -26,14 +27,26 @@ def start_server() -> Iterator[StartServer]:
         yield lambda *args, **options: stack.enter_context(Server(*args, **options))
 
 
+@pytest.fixture(params=["blocking", "asyncio"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """The client that ``make_client`` makes. Tests that are about one of them say ``@pytest.mark.parametrize``."""
+    return str(request.param)
+
+
 @pytest.fixture
-def make_client() -> Iterator[MakeClient]:
+def make_client(kind: str) -> Iterator[MakeClient]:
     """Clients that are closed when the test ends: ``make_client(server, option=...)``."""
     with ExitStack() as stack:
+        constructor: Callable[..., Any] = specter.Client
+        if kind == "asyncio":
+            runner = facade.LoopThread()
+            stack.callback(runner.stop)
+            constructor = lambda **options: facade.Client(runner, **options)  # noqa: E731
 
         def make(server: Server, **options: Any) -> specter.Client:
             options = {"verify": server.ca_file, "base_url": server.url, **options}
-            return stack.enter_context(specter.Client(**options))
+            client: specter.Client = stack.enter_context(constructor(**options))
+            return client
 
         yield make
 

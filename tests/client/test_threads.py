@@ -16,7 +16,7 @@ import pytest
 import specter
 from specter.testing.content import content
 from specter.testing.server import Server
-from tests.client.support import MakeClient, StartServer
+from tests.client.support import MakeClient, StartServer, blocking_only
 
 MIB = 1 << 20
 
@@ -192,6 +192,7 @@ needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="SIGINT does 
 
 
 @needs_signals
+@blocking_only
 def test_ctrl_c_while_leading(client: specter.Client) -> None:
     client.get("/bytes/1")
     start = time.monotonic()
@@ -205,6 +206,7 @@ def test_ctrl_c_while_leading(client: specter.Client) -> None:
 
 
 @needs_signals
+@blocking_only
 def test_ctrl_c_while_following(client: specter.Client) -> None:
     client.get("/bytes/1")
     leader = threading.Thread(target=lambda: client.get("/delay/0.5"))
@@ -219,6 +221,7 @@ def test_ctrl_c_while_following(client: specter.Client) -> None:
 
 
 @needs_signals
+@blocking_only
 def test_ctrl_c_hands_the_lead_over(client: specter.Client) -> None:
     client.get("/bytes/1")
     results: list[Any] = []
@@ -254,6 +257,7 @@ def test_ctrl_c_while_connecting() -> None:
 
 
 @needs_signals
+@blocking_only
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_ctrl_c_at_any_moment(client: specter.Client) -> None:
     """Wherever it strikes: the next request works, on the same connection or on a new one."""
@@ -298,6 +302,7 @@ def test_ctrl_c_in_a_program(server: Server) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@blocking_only
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_makes_its_own_connections(server: Server, make_client: MakeClient) -> None:
     client = make_client(server)

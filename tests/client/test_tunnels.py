@@ -21,6 +21,11 @@ from specter.testing.responder import Responder
 from tests.client.support import MakeClient, StartServer
 
 
+@pytest.fixture
+def kind() -> str:
+    return "blocking"
+
+
 def receive_all(tunnel: specter.Tunnel, timeout: float = 10) -> bytes:
     pieces = []
     while piece := tunnel.receive(timeout=timeout):
