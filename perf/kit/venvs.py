@@ -24,6 +24,8 @@ REQUIREMENTS: Final[dict[str, tuple[str, ...]]] = {
     "qh3": ("qh3==2.1.0", *_ENGINE),
     "curl_cffi": ("curl_cffi==0.16.3",),
     "niquests": ("niquests==3.21.2",),
+    "warpsock": ("warpsock==4.3.2",),
+    "libclang": ("libclang==18.1.1",),
 }
 
 

@@ -1,0 +1,1 @@
+"""One adapter a client; each module is imported in the environment of its own client alone."""
