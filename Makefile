@@ -1,6 +1,6 @@
 # What people type most. The work is in ci/, where CI calls the same scripts.
 
-.PHONY: demo test lint sanitize wheel bench setup clean
+.PHONY: demo test lint sanitize wheel bench gate setup clean
 
 demo: setup
 	@ci/demo
@@ -19,6 +19,9 @@ wheel: setup
 
 bench: setup
 	@ci/bench
+
+gate: setup
+	@ci/gate
 
 setup:
 	@ci/setup

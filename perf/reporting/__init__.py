@@ -1,0 +1,1 @@
+"""Turns a directory of measurements into one HTML page that needs nothing else."""

@@ -1,0 +1,29 @@
+"""``python -m perf.reporting DIR``: writes ``DIR/report.html``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from perf.reporting import gate
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="perf/report", description=__doc__)
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--out", type=Path, help="the page; report.html in the directory by default")
+    options = parser.parse_args(arguments)
+    try:
+        text = gate.report(options.directory)
+    except ValueError as error:
+        print(f"perf/report: {error}", file=sys.stderr)
+        return 1
+    out = options.out or options.directory / "report.html"
+    out.write_text(text)
+    print(out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
