@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from specter.client.url import URL
     from specter.net.https_records import HttpsRecords
     from specter.net.info import ConnectionInfo
+    from specter.net.sessions import SessionCache
 
 __all__ = [
     "URL",
@@ -97,6 +98,7 @@ __all__ = [
     "Request",
     "Response",
     "ResponseNotRead",
+    "SessionCache",
     "StatusError",
     "StreamClosed",
     "StreamConsumed",
@@ -145,6 +147,7 @@ _HOMES = {
     "specter.client.url": ("URL",),
     "specter.net.https_records": ("HttpsRecords",),
     "specter.net.info": ("ConnectionInfo",),
+    "specter.net.sessions": ("SessionCache",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

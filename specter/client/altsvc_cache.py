@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from typing import Any, Final
 from specter.client.altsvc import MAX_AGE, MAX_ALTERNATIVES, Alternative, parse_alt_svc
 from specter.client.url import Origin
 from specter.net.clock import SECOND
+from specter.net.files import replace_file
 
 __all__ = ["LIMIT", "AltSvcCache"]
 
@@ -148,7 +148,7 @@ class AltSvcCache:
                 for origin, entry in self._entries.items()
                 if (fresh := entry.fresh(now))
             ]
-        _replace(self._path, json.dumps({"format": FORMAT, "origins": entries}, indent=1))
+        replace_file(os.fspath(self._path), json.dumps({"format": FORMAT, "origins": entries}, indent=1))
 
     def _load(self, path: Path) -> None:
         """Take what a file holds; one that is not readable or not ours is as good as none."""
@@ -205,15 +205,3 @@ def _number(value: Any, most: int) -> int:
     if type(value) is not int or not 0 <= value <= most:
         raise ValueError(f"{value!r} is not a number up to {most}")
     return value
-
-
-def _replace(path: Path, text: str) -> None:
-    """Put ``text`` into the place of a file, which is whole at any moment; only its owner can read it."""
-    descriptor, name = tempfile.mkstemp(prefix=path.name, suffix=".new", dir=path.parent)  # mode 0600
-    try:
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise

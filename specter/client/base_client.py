@@ -25,6 +25,7 @@ from specter.net.connection import BaseConnection
 from specter.net.dialing import Dialer
 from specter.net.driver import Driver
 from specter.net.resolver import Resolver
+from specter.net.sessions import SessionCache
 from specter.net.tunnel import TunnelTransfer
 from specter.quic.config import QuicConfig
 
@@ -76,6 +77,8 @@ class BaseClient(Generic[C, R]):
         quic: QuicConfig | None = None,
         h3: H3Config | None = None,
         discovery: Discovery | None = None,
+        session_cache: SessionCache | bool = True,
+        early_data: bool = False,
     ) -> None:
         """
         ``verify``, ``cert`` and ``keylog`` are those of :class:`~specter.client.security.Security`.
@@ -96,6 +99,10 @@ class BaseClient(Generic[C, R]):
           it the environment variable ``QLOGDIR`` counts. URLs and header fields are in them, credentials are not
         * ``quic``, ``h3``: configurations in full; ``keep_alive``, ``congestion`` and ``qlog`` still count
         * ``discovery``: where to look for HTTP/3 if not at the origin's own host and port; see :class:`Discovery`
+        * ``session_cache``: where tickets are kept that let later connections resume earlier ones. True keeps them in
+          memory, for this client; a :class:`SessionCache` may be shared, and may have a file; False keeps none
+        * ``early_data``: GET, HEAD and OPTIONS without a body may leave along with the handshake of a resumed
+          connection (0-RTT), a round trip earlier. Who records them on the way can have the server process them again
         """
         self.timeout = Timeouts.of(timeout)
         self.headers = Headers({"accept": "*/*", "user-agent": USER_AGENT})
@@ -109,9 +116,10 @@ class BaseClient(Generic[C, R]):
             h3=h3 or H3Config(),
             resolver=Resolver(resolve),
             local_address=local_address,
+            sessions=_sessions(session_cache),
         )
         driver = self._driver(keep_alive, _spin(spin))
-        self._pool = Pool(dialer, driver, discovery=discovery, learn=verify is not False)
+        self._pool = Pool(dialer, driver, discovery=discovery, learn=verify is not False, early_data=early_data)
 
     def _driver(self, keep_alive: float | None, spin: int) -> Driver[C]:
         """Return what its connections wait with."""
@@ -176,6 +184,12 @@ def split_timeout(options: RequestOptions) -> tuple[BuildOptions, TimeoutTypes |
     """Tell what a request is built of from how long it may take."""
     timeout: TimeoutTypes | Default = options.pop("timeout", CLIENT)
     return cast(BuildOptions, options), timeout
+
+
+def _sessions(cache: SessionCache | bool) -> SessionCache | None:
+    if isinstance(cache, bool):
+        return SessionCache() if cache else None
+    return cache
 
 
 def _spin(microseconds: float) -> int:

@@ -58,6 +58,9 @@ class BaseResponse:
     """Status, header fields, and the body once it was read."""
 
     http_version: Final = "HTTP/3"
+    early_data: str | None = None
+    """What became of the request's being sent as early data: ``"accepted"``, ``"rejected"`` (then it was sent again,
+    after the handshake), None where it was not."""
     _expanding: Iterator[bytes] = iter(())
     """What is left of the last piece that went into the decoder."""
     _rest: memoryview | None = None

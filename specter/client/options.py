@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from specter.client.timeouts import TimeoutTypes
     from specter.client.url import ParamTypes
     from specter.h3.config import H3Config
+    from specter.net.sessions import SessionCache
     from specter.quic.config import QuicConfig
 
 __all__ = ["BuildOptions", "ConnectionOptions", "RequestOptions", "SingleRequestOptions", "TunnelOptions"]
@@ -66,6 +67,8 @@ class ConnectionOptions(TypedDict, total=False):
     quic: QuicConfig | None
     h3: H3Config | None
     discovery: Discovery | None
+    session_cache: SessionCache | bool
+    early_data: bool
 
 
 class SingleRequestOptions(RequestOptions, ConnectionOptions, total=False):

@@ -20,6 +20,7 @@ from specter.net.budget import Budget, Wait
 from specter.net.connection import BaseConnection
 from specter.net.dialing import Dialer, dial
 from specter.net.driver import Driver, Event
+from specter.net.early import EarlyRequest
 from specter.net.failures import again
 
 __all__ = ["Lease", "Pool"]
@@ -70,10 +71,18 @@ class Pool(Generic[C]):
     """
 
     def __init__(
-        self, dialer: Dialer, driver: Driver[C], *, discovery: Discovery | None = None, learn: bool = True
+        self,
+        dialer: Dialer,
+        driver: Driver[C],
+        *,
+        discovery: Discovery | None = None,
+        learn: bool = True,
+        early_data: bool = False,
     ) -> None:
         self.discovery = discovery
         self.learns = learn and discovery is not None
+        self.early_data = early_data
+        """Whether requests may leave as early data."""
         self._dialer = dialer
         self._driver = driver
         self._lock = threading.Lock()
@@ -97,10 +106,13 @@ class Pool(Generic[C]):
         self.discard(origin, connection)
         return None
 
-    async def acquire(self, origin: Origin, budget: Budget, *, offered: bool = False) -> Lease[C]:
+    async def acquire(
+        self, origin: Origin, budget: Budget, *, offered: bool = False, early: EarlyRequest | None = None
+    ) -> Lease[C]:
         """Return a connection to ``origin`` that looks alive, a new one where there is none.
 
         ``offered``: only where the origin is known to offer HTTP/3, not at its own address on the off chance.
+        ``early`` may leave with the handshake of a new one; its ``outcome`` tells.
 
         Raises:
             ConnectError: and its kinds; no connection could be made.
@@ -111,7 +123,7 @@ class Pool(Generic[C]):
             try:
                 found = self._find_or_claim(origin, mine)
                 if found is mine:
-                    return Lease(await self._dial(origin, budget, mine, offered), False)
+                    return Lease(await self._dial(origin, budget, mine, offered, early), False)
                 if not isinstance(found, _Dial):
                     return Lease(found, True)
             except BaseException as error:
@@ -128,8 +140,8 @@ class Pool(Generic[C]):
                 return connection
             return self._dials.setdefault(origin, mine)
 
-    async def _dial(self, origin: Origin, budget: Budget, mine: _Dial, offered: bool) -> C:
-        connection = await self._connect(origin, budget, offered)
+    async def _dial(self, origin: Origin, budget: Budget, mine: _Dial, offered: bool, early: EarlyRequest | None) -> C:
+        connection = await self._connect(origin, budget, offered, early)
         with self._lock:
             before = self._connections.get(origin)
             if not self._closed:
@@ -144,18 +156,22 @@ class Pool(Generic[C]):
         self._trim()
         return connection
 
-    async def _connect(self, origin: Origin, budget: Budget, offered: bool) -> C:
+    async def _connect(self, origin: Origin, budget: Budget, offered: bool, early: EarlyRequest | None) -> C:
         """Return a new connection: by the best route, or to the origin's own address when no route works."""
         host, port, discovery = origin.host, origin.port, self.discovery
         if discovery is None:
-            return await dial(self._dialer, self._driver, host, port, budget, self._require_open)
+            return await dial(self._dialer, self._driver, host, port, budget, self._require_open, early=early)
         while True:
             route = await discovery.route(origin, budget, self._driver.event)
             if route is None and offered:
                 raise ConnectError(f"{origin} does not offer HTTP/3")
             started = clock.now()
             try:
-                connection = await dial(self._dialer, self._driver, host, port, budget, self._require_open, route)
+                # A request to an alternative has to say so, and it was made without knowing.
+                goes_early = early if route is None else None
+                connection = await dial(
+                    self._dialer, self._driver, host, port, budget, self._require_open, route, goes_early
+                )
             except ConnectError as error:
                 if route is None:
                     raise
@@ -231,6 +247,8 @@ class Pool(Generic[C]):
         self._lock = threading.Lock()
         self._connections, self._dials = {}, {}
         self._driver.forget()
+        if self._dialer.sessions is not None:
+            self._dialer.sessions.forget()
         for connection in connections:
             connection.disown()
 

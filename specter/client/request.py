@@ -83,6 +83,11 @@ class Request:
         return self.method in _SAFE
 
     @property
+    def goes_early(self) -> bool:
+        """Whether it may leave as early data, which somebody could record and send to the server again."""
+        return self.safe and self.extras is None and (self.body is None or self.body.length == 0)
+
+    @property
     def replayable(self) -> bool:
         """Whether it can be sent again."""
         return self.body is None or self.body.fresh

@@ -13,6 +13,7 @@ from specter.client.timeouts import Timeouts
 from specter.client.timing import Timing
 from specter.errors import Error, NetworkError, Timeout
 from specter.net.budget import Budget
+from specter.net.early import ACCEPTED, REJECTED, EarlyRequest
 from specter.net.exchange import HEAD
 
 __all__ = ["exchange"]
@@ -21,6 +22,9 @@ SIGN_OF_LIFE: Final = 1.0
 """Seconds within which a connection used before has to answer with any packet, ..."""
 ROUND_TRIPS: Final = 4
 """... or round trips, where these take longer."""
+
+TOO_EARLY: Final = 425
+"""The status that asks for the same request after the handshake (RFC 8470, section 5.2)."""
 
 R = TypeVar("R", bound=BaseResponse)
 
@@ -39,17 +43,25 @@ async def exchange(
     It is sent a second time, on another connection, when the server did not process it, or when it does no harm
     twice and a connection that had been used before turns out to be dead. With ``repeat`` off that is the caller's
     to do (the error is ``retry_safe`` then), and no connection is made where HTTP/3 is not known to be offered.
+    A request that left as early data is sent again over the same connection when the server finds that too early.
     """
     budget = timeouts.start()
     timing = Timing(budget.started)
     origin = request.url.origin
-    for last in (False, True) if repeat else (True,):
-        lease = pool.find(origin) or await _acquire(pool, request, budget, offered=not repeat)
+    goes_early, last = pool.early_data and request.goes_early, not repeat
+    outcome: str | None = None
+    while True:
+        early, lease = None, pool.find(origin)
+        if lease is None:
+            early = EarlyRequest(request.fields()) if goes_early else None
+            lease = await _acquire(pool, request, budget, offered=not repeat, early=early)
+            outcome = early.outcome if early is not None else outcome
+            goes_early = goes_early and outcome is None
         timing.reused = lease.reused
         if not lease.reused:
             timing.steps = lease.connection.steps
         timing.connected = timing.elapsed()
-        attempt = _Attempt(request, lease, budget)
+        attempt = _Attempt(request, lease, budget, early)
         try:
             response = await attempt.run(timing, respond, pool.alt_used(origin))
         except BaseException as error:
@@ -61,17 +73,24 @@ async def exchange(
                 if isinstance(error, Error):
                     error.retry_safe = again
                 raise
+            last = True
             logger.debug("%s %s%s once more: %s", request.method, request.url.origin, request.url.path, error)
         else:
             if pool.learns:
                 pool.hear(origin, lease, response.status_code, attempt.transfer.exchange.headers)
-            return response
-    raise AssertionError("unreachable")
+            if response.status_code != TOO_EARLY or not attempt.was_early:
+                response.early_data = outcome
+                return response
+            attempt.transfer.close()
+            outcome = REJECTED
+            logger.debug("%s %s%s was too early", request.method, request.url.origin, request.url.path)
 
 
-async def _acquire(pool: Pool[Any], request: Request, budget: Budget, *, offered: bool) -> Lease[Any]:
+async def _acquire(
+    pool: Pool[Any], request: Request, budget: Budget, *, offered: bool, early: EarlyRequest | None
+) -> Lease[Any]:
     try:
-        return await pool.acquire(request.url.origin, budget, offered=offered)
+        return await pool.acquire(request.url.origin, budget, offered=offered, early=early)
     except Error as error:
         error.retry_safe = request.replayable
         raise
@@ -80,12 +99,15 @@ async def _acquire(pool: Pool[Any], request: Request, budget: Budget, *, offered
 class _Attempt:
     """One way of a request over one connection."""
 
-    __slots__ = ("_lease", "_request", "transfer")
+    __slots__ = ("_lease", "_request", "transfer", "was_early")
 
-    def __init__(self, request: Request, lease: Lease[Any], budget: Budget) -> None:
+    def __init__(self, request: Request, lease: Lease[Any], budget: Budget, early: EarlyRequest | None) -> None:
         self._request = request
         self._lease = lease
         self.transfer = request.carrier(lease.connection, budget, request.extras)
+        self.was_early = early is not None and early.outcome == ACCEPTED
+        if early is not None and self.was_early:
+            self.transfer.exchange = early.exchange
 
     async def run(self, timing: Timing, respond: type[R], alt_used: bytes | None) -> R:
         request, transfer, connection = self._request, self.transfer, self._lease.connection

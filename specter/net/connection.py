@@ -19,6 +19,7 @@ from specter.net.gathering import Gathering
 from specter.net.info import describe
 from specter.net.steps import DialSteps
 from specter.quic.errors import StreamLimitReached
+from specter.tls.session import Session
 
 __all__ = ["BaseConnection", "Fields"]
 
@@ -161,6 +162,17 @@ class BaseConnection(ABC):
     def on_token(self, keep: Callable[[bytes], None]) -> None:
         """Have ``keep`` called with tokens for the next connection to this server; it must not wait."""
         self._exchanges.on_token = keep
+
+    def on_session(self, keep: Callable[[Session], None]) -> None:
+        """Have ``keep`` called with sessions that later connections can resume; it must not wait for anybody."""
+        self._exchanges.on_session = keep
+
+    def adopt(self, exchange: Exchange, stream_id: int) -> None:
+        """Take over a request that left as early data and was accepted; before anybody else has the connection."""
+        exchange.stream_id, exchange.sent_all = stream_id, True
+        exchange.signs = self.signs_of_life
+        self._exchanges.add(exchange)
+        self._deliver()
 
     def usable(self) -> bool:
         """Return whether a new request has a chance; a look at what came in meanwhile is taken when it is opened."""
@@ -307,7 +319,14 @@ class BaseConnection(ABC):
         if self._exchanges.retired and not self.busy:
             self._shut(f"the connection to {self.host} was closed", "")
 
+    def _look_for_tickets(self) -> None:
+        """Take what lies in the socket: the server's tickets may have come after the last response."""
+        if not self.closed and self._exchanges.on_session is not None:
+            self._channel.receive(clock.now())
+            self._exchanges.deliver(self._engine)
+
     def _shut(self, message: str, reason: str) -> None:
+        self._look_for_tickets()
         if not self.closed:
             self._engine.close(H3ErrorCode.H3_NO_ERROR, reason)
             self._channel.flush(clock.now())

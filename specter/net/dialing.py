@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from specter._backend import udp
 from specter._entropy import Entropy
-from specter.errors import ConnectError
+from specter.errors import ConnectError, LocalProtocolError
 from specter.h3.config import H3Config
 from specter.h3.connection import H3Connection
 from specter.h3.errors import H3ErrorCode
@@ -19,19 +19,23 @@ from specter.net.budget import Budget, Wait
 from specter.net.channel import Channel
 from specter.net.connection import BaseConnection
 from specter.net.driver import Driver, Event
+from specter.net.early import ACCEPTED, REJECTED, EarlyRequest
 from specter.net.entropy import SystemEntropy
 from specter.net.failures import connection_failure
 from specter.net.info import describe
 from specter.net.racing import Race
 from specter.net.resolver import Resolver, interleave, literal
 from specter.net.route import Route
+from specter.net.sessions import SessionCache, session_key
 from specter.net.steps import DialSteps
 from specter.quic.config import QuicConfig
 from specter.quic.connection import Connection
+from specter.quic.early_data import EarlyDataStatus
 from specter.quic.events import ConnectionClosed, HandshakeCompleted
 
 if TYPE_CHECKING:
     from specter.tls.config import ClientTlsConfig
+    from specter.tls.session import Resumption
 
 __all__ = ["Dialer", "Handshake", "dial"]
 
@@ -74,33 +78,68 @@ class Dialer:
     entropy: Entropy = field(default_factory=SystemEntropy)
     local_address: str | None = None
     tokens: TokenCache = field(default_factory=TokenCache)
+    sessions: SessionCache | None = None
+    """What connections resume; None resumes nothing."""
 
-    def begin(self, tls: ClientTlsConfig, host: str, address: Address, now: int) -> Handshake:
-        """Open a socket towards ``address`` and start the handshake. ``OSError`` when the system cannot."""
+    def begin(
+        self, tls: ClientTlsConfig, host: str, address: Address, now: int, early: EarlyRequest | None = None
+    ) -> Handshake:
+        """Open a socket towards ``address`` and start the handshake, with ``early`` behind it if that is possible.
+
+        ``OSError`` when the system cannot.
+        """
         logger.debug("connecting to %s at %s port %s", host, *address[:2])
         local = None if self.local_address is None else (self.local_address, 0)
         socket = udp.UdpSocket.connect(address, local=local)
         try:
             token = self.tokens.take(host, address[1])
             ends = (socket.local_address, socket.peer_address) if self.quic.qlog else (None, None)
-            quic = Connection.client(self.quic, tls, self.entropy, now, token=token, endpoints=ends)
-            channel = Channel(socket, quic, H3Connection(quic, self.h3, entropy=self.entropy))
+            offer = self._session(tls, host, address[1], early_data=early is not None)
+            quic = Connection.client(self.quic, tls, self.entropy, now, token=token, endpoints=ends, resumption=offer)
+            remembered = b"" if offer is None else offer.session.application
+            engine = H3Connection(quic, self.h3, entropy=self.entropy, remembered=remembered)
+            handshake = Handshake(Channel(socket, quic, engine), host)
+            if early is not None:
+                handshake.send_early(early)
         except BaseException:
             socket.close()
             raise
-        return Handshake(channel, host)
+        return handshake
+
+    def _session(self, tls: ClientTlsConfig, host: str, port: int, *, early_data: bool) -> Resumption | None:
+        if self.sessions is None:
+            return None
+        key = session_key(host, port, tls)
+        return self.sessions.take(key, tls, self.quic.first_version, early_data=early_data)
 
 
 class Handshake:
     """A connection until its handshake is complete."""
 
-    __slots__ = ("_host", "answered", "channel")
+    __slots__ = ("_early_stream", "_host", "answered", "channel")
 
     def __init__(self, channel: Channel, host: str) -> None:
         self.channel = channel
         self.answered = 0
         """When the first datagram came (ns)."""
         self._host = host
+        self._early_stream = -1
+
+    def send_early(self, early: EarlyRequest) -> None:
+        """Make a request at once, as early data, where that is offered to the server and within its limits."""
+        if self.channel.quic.early_data is EarlyDataStatus.OFFERED:
+            with contextlib.suppress(LocalProtocolError):
+                self._early_stream = self.channel.engine.send_request(early.fields, fin=True)
+
+    def settle_early(self, early: EarlyRequest, connection: BaseConnection) -> None:
+        """Hand on, to what this has become, a request that the server took as early data."""
+        if self._early_stream < 0:
+            return
+        if self.channel.quic.early_data is EarlyDataStatus.ACCEPTED:
+            early.outcome = ACCEPTED
+            connection.adopt(early.exchange, self._early_stream)
+        else:
+            early.outcome = REJECTED
 
     def next_deadline(self) -> int:
         return self.channel.engine.next_deadline()
@@ -155,8 +194,11 @@ async def dial(
     budget: Budget,
     stop: Callable[[], None],
     route: Route | None = None,
+    early: EarlyRequest | None = None,
 ) -> C:
     """Connect to ``host``, at the end of ``route`` if there is one; ``stop`` raises once nobody wants the connection.
+
+    ``early`` goes along with the handshake where the server allows it; its ``outcome`` tells.
 
     Raises:
         ConnectError: among them ``ConnectTimeout``, ``HandshakeError`` and ``CertificateError``.
@@ -171,7 +213,7 @@ async def dial(
         await driver.park(handshakes, until)
         stop()
 
-    race = Race(host, lambda address, now: dialer.begin(tls, host, address, now), park)
+    race = Race(host, lambda address, now: dialer.begin(tls, host, address, now, early), park)
     winner = await race.run(addresses, deadline)
     if winner is None:
         tried = ", ".join(address[0] for address in addresses[:4])
@@ -179,6 +221,11 @@ async def dial(
     connection = driver.connection(winner.channel, host)
     connection.steps = DialSteps(looked_up, winner.answered, clock.now())
     connection.on_token(lambda token: dialer.tokens.put(host, port, token))
+    if (sessions := dialer.sessions) is not None:
+        key = session_key(host, port, tls)
+        connection.on_session(lambda session: sessions.put(key, session))
+    if early is not None:
+        winner.settle_early(early, connection)
     return connection
 
 

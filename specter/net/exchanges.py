@@ -13,7 +13,8 @@ from specter.h3 import events
 from specter.h3.connection import H3Connection
 from specter.net.exchange import END, FREE, HEAD, INTERIM, READABLE, STOPPED, WRITABLE, Exchange
 from specter.net.failures import Failure, connection_failure, exchange_failure
-from specter.quic.events import ConnectionClosed, TokenReceived
+from specter.quic.events import ConnectionClosed, TicketReceived, TokenReceived
+from specter.tls.session import Session
 
 __all__ = ["Exchanges"]
 
@@ -26,7 +27,7 @@ class Exchanges:
     ``failure`` says why the connection is over, ``retired`` that it takes no new requests.
     """
 
-    __slots__ = ("_by_stream", "_curious", "_host", "_queue", "failure", "on_token", "retired")
+    __slots__ = ("_by_stream", "_curious", "_host", "_queue", "failure", "on_session", "on_token", "retired")
 
     def __init__(self, host: str) -> None:
         self._host = host
@@ -38,6 +39,7 @@ class Exchanges:
         self.failure: Failure | None = None
         self.retired = False
         self.on_token: Callable[[bytes], None] | None = None
+        self.on_session: Callable[[Session], None] | None = None
 
     def __len__(self) -> int:
         """Return how many are open or wait for a stream."""
@@ -174,6 +176,10 @@ class Exchanges:
         if self.on_token is not None:
             self.on_token(event.token)
 
+    def _ticket(self, event: TicketReceived) -> None:
+        if self.on_session is not None:
+            self.on_session(event.session)
+
     def _closed(self, event: ConnectionClosed) -> None:
         self.end(connection_failure(event, self._host, established=True))
 
@@ -191,5 +197,6 @@ _HANDLERS: Final[dict[type, Callable[[Exchanges, Any], None]]] = {
     events.GoAwayReceived: Exchanges._going_away,
     events.SettingsReceived: Exchanges._settings,
     TokenReceived: Exchanges._token,
+    TicketReceived: Exchanges._ticket,
     ConnectionClosed: Exchanges._closed,
 }

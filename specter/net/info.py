@@ -41,6 +41,8 @@ class ConnectionInfo:
     alpn: str
     peer_certificates: tuple[x509.Certificate, ...]
     """The server's chain, leaf first."""
+    resumed: bool
+    """Whether a ticket of an earlier connection stood in for the certificates, which are that connection's then."""
     _stats: ConnectionStats = field(repr=False, compare=False)
     _rtt: RttEstimator = field(repr=False, compare=False)
     reused: bool = False
@@ -80,6 +82,7 @@ def describe(channel: Channel) -> ConnectionInfo:
         key_exchange=_name(NamedGroup, tls.group),
         alpn=tls.alpn,
         peer_certificates=tuple(tls.peer_certificates),
+        resumed=tls.resumed,
         _stats=quic.stats,
         _rtt=quic.rtt,
     )

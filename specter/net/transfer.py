@@ -50,6 +50,8 @@ class Transfer:
 
     async def start(self, fields: Fields, body: Body | None) -> None:
         """Send the header section, and the body until it is sent, refused, or the response is here."""
+        if self.exchange.stream_id >= 0:
+            return  # it left as early data
         if self._extras is None:
             await self._open(fields, fin=body is None)
         else:

@@ -30,6 +30,7 @@ from specter.testing.messages import Handler
 from specter.testing.responder import Responder
 from specter.testing.site import Site
 from specter.tls.config import ServerTlsConfig
+from specter.tls.tickets import TicketKeeper
 
 __all__ = ["Server"]
 
@@ -62,7 +63,10 @@ class Server:
 
     ``delay`` seconds pass before each reply. ``retry`` makes every client show its address first. Without a
     ``credential`` a new authority issues one for ``host``, ``localhost`` and the loopback addresses. A stopped
-    server can be started again; it keeps its port and certificate.
+    server can be started again; it keeps its port and certificate, and resumes sessions from before.
+
+    Each connection is given tickets for two others; ``resumption`` off gives none. They allow early data (0-RTT)
+    unless ``early_data`` is off; ``Request.early_data`` tells a handler what came so.
     """
 
     def __init__(
@@ -76,6 +80,8 @@ class Server:
         port: int = 0,
         retry: bool = False,
         delay: float = 0.0,
+        resumption: bool = True,
+        early_data: bool = True,
         credential: Credential | None = None,
         config: QuicConfig | None = None,
         h3_config: H3Config | None = None,
@@ -90,7 +96,7 @@ class Server:
         self.h3_config = h3_config or H3Config(enable_connect_protocol=True)
         self.authority = None if credential else CertificateAuthority()
         self.credential = credential or _issue(self.authority, host)
-        self.tls = tls or _server_tls(self.credential)
+        self.tls = tls or _server_tls(self.credential, resumption=resumption, early_data=early_data)
         self.endpoint: Endpoint | None = None
         self._site = Site(handler, tunnel=tunnel, directory=directory, test_paths=test_paths)
         self._expectation = expectation
@@ -131,6 +137,8 @@ class Server:
         """Bind and serve. Raises ``OSError`` when the address is taken, ``RuntimeError`` when it runs already."""
         if self._thread is not None:
             raise RuntimeError("the server runs already")
+        if self.tls.tickets is not None:
+            self.tls.tickets.context = repr(self.h3_config).encode()
         self._socket = udp.UdpSocket.bind((self.host, self.port))
         self.port = self._socket.local_address[1]
         self.endpoint = Endpoint(
@@ -261,8 +269,13 @@ def _issue(authority: CertificateAuthority | None, host: str) -> Credential:
     return authority.issue(*(name for name in names if name not in ("0.0.0.0", "::")))  # noqa: S104
 
 
-def _server_tls(credential: Credential) -> ServerTlsConfig:
-    return ServerTlsConfig(credentials=(credential.tls,))
+def _server_tls(credential: Credential, *, resumption: bool, early_data: bool) -> ServerTlsConfig:
+    keeper = TicketKeeper(os.urandom(16), _milliseconds, early_data=early_data) if resumption else None
+    return ServerTlsConfig(credentials=(credential.tls,), tickets=keeper)
+
+
+def _milliseconds() -> int:
+    return time.monotonic_ns() // 1_000_000
 
 
 def _report(peer: Peer, error: Exception) -> None:

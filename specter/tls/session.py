@@ -41,6 +41,12 @@ class Session:
     authenticated: int = 0
     """When the server last proved itself by certificate, in the same unit."""
 
+    @property
+    def size(self) -> int:
+        """Bytes that it takes to keep."""
+        values = (self.ticket, self.secret, self.transport_parameters, self.application, *self.certificates)
+        return sum(map(len, values))
+
     def is_fresh(self, now: int) -> bool:
         """Whether it may be offered at ``now``, milliseconds since 1970: no limit of ticket or chain has passed."""
         age = now - self.received

@@ -7,6 +7,7 @@ anchors once per process and turns a refusal into the words of :class:`~specter.
 from __future__ import annotations
 
 import datetime
+import hashlib
 import ipaddress
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
@@ -15,6 +16,7 @@ from typing import Final, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import (
     Criticality,
@@ -58,7 +60,7 @@ TrustSource = bool | str | PurePath | bytes | Iterable[x509.Certificate | bytes]
 class TrustStore:
     """A set of certificates whose word is taken. Immutable; share it between connections."""
 
-    __slots__ = ("_anchors", "_store")
+    __slots__ = ("_anchors", "_fingerprint", "_store")
 
     def __init__(self, certificates: Iterable[x509.Certificate]) -> None:
         anchors = list(dict.fromkeys(certificates))
@@ -66,6 +68,7 @@ class TrustStore:
             raise ValueError("a trust store needs at least one certificate")
         self._anchors = frozenset(anchors)
         self._store = Store(anchors)
+        self._fingerprint = b""
 
     @classmethod
     def load(cls, source: TrustSource = True) -> TrustStore:
@@ -86,6 +89,14 @@ class TrustStore:
     @property
     def certificates(self) -> frozenset[x509.Certificate]:
         return self._anchors
+
+    @property
+    def fingerprint(self) -> bytes:
+        """A hash of the certificates: the same for stores that trust the same."""
+        if not self._fingerprint:
+            hashes = sorted(hashlib.sha256(anchor.public_bytes(Encoding.DER)).digest() for anchor in self._anchors)
+            self._fingerprint = hashlib.sha256(b"".join(hashes)).digest()
+        return self._fingerprint
 
     def __len__(self) -> int:
         return len(self._anchors)

@@ -325,7 +325,7 @@ def test_an_interrupted_dial_is_taken_over(monkeypatch: pytest.MonkeyPatch, serv
     calls: list[str] = []
     started = threading.Event()
 
-    async def dial(*arguments: Any) -> Any:
+    async def dial(*arguments: Any, **options: Any) -> Any:
         calls.append(threading.current_thread().name)
         if len(calls) == 1:
             started.set()

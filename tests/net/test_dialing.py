@@ -71,8 +71,8 @@ def test_a_client_that_is_closed_while_it_connects(monkeypatch: pytest.MonkeyPat
         client = specter.Client(verify=server.ca_file)
         made: list[Any] = []
 
-        async def dial_and_close(*arguments: Any) -> Any:
-            made.append(await dial(*arguments))
+        async def dial_and_close(*arguments: Any, **options: Any) -> Any:
+            made.append(await dial(*arguments, **options))
             client.close()
             return made[0]
 
