@@ -105,6 +105,12 @@ EVENTS: dict[str, Any] = {
         "?initial_max_stream_data_bidi_remote": UINT, "?initial_max_stream_data_uni": UINT,
         "?initial_max_streams_bidi": UINT, "?initial_max_streams_uni": UINT,
     },
+    "transport:parameters_restored": {
+        "?disable_active_migration": BOOL, "?max_idle_timeout": UINT, "?max_udp_payload_size": UINT,
+        "?active_connection_id_limit": UINT, "?initial_max_data": UINT, "?initial_max_stream_data_bidi_local": UINT,
+        "?initial_max_stream_data_bidi_remote": UINT, "?initial_max_stream_data_uni": UINT,
+        "?initial_max_streams_bidi": UINT, "?initial_max_streams_uni": UINT,
+    },
     "transport:packet_sent": PACKET,
     "transport:packet_received": PACKET,
     "transport:packet_dropped": {"?header": HEADER, "?raw": RAW, "?trigger": DROP_TRIGGERS},

@@ -37,11 +37,12 @@ class EarlyDataStatus(Enum):
 class EarlyData:
     """The state of 0-RTT on one connection: its keys, which either seal (client) or open (server)."""
 
-    __slots__ = ("_core", "_remembered", "keys", "rejected_below", "status", "version")
+    __slots__ = ("_core", "keys", "rejected_below", "remembered", "status", "version")
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._remembered = NO_PARAMETERS
+        self.remembered = NO_PARAMETERS
+        """What the server declared when it gave the ticket (client)."""
         self.keys: protection.PacketProtection | None = None
         self.status = EarlyDataStatus.NONE
         self.version = core.version
@@ -55,7 +56,7 @@ class EarlyData:
         """Let streams be opened and written to within the limits of an earlier connection."""
         core = self._core
         self.keys, self.version, self.status = keys, core.version, EarlyDataStatus.OFFERED
-        self._remembered = remembered
+        self.remembered = remembered
         core.streams.apply_peer_parameters(remembered)
         core.packer.raise_limit(remembered.initial_max_data)
         core.mtu.limit(remembered.max_udp_payload_size, core.now)
@@ -81,7 +82,7 @@ class EarlyData:
             TransportError: PROTOCOL_VIOLATION, a limit is lower than the one remembered.
         """
         if self._core.is_client and self.status is EarlyDataStatus.ACCEPTED:
-            check_not_reduced(self._remembered, peer)
+            check_not_reduced(self.remembered, peer)
 
     def _roll_back(self) -> None:
         """Forget all streams, as if none had been opened, and everything that is under way (RFC 9001, 4.6.2)."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Watch"]
 
 _KEYS: Final = {SpaceId.INITIAL: "initial", SpaceId.HANDSHAKE: "handshake", SpaceId.APPLICATION: "1rtt"}
+_EARLY_KEY: Final = "client_0rtt_secret"
 _ENDS: Final = {CloseState.CLOSING: "closing", CloseState.DRAINING: "draining", CloseState.CLOSED: "closed"}
 
 
@@ -109,9 +110,24 @@ class Watch:
         return CipherSuite(suite).name.removeprefix("TLS_") if suite else "unknown"
 
     def _look_at_keys(self) -> None:
+        self._look_at_early_data()
         for space in self._core.spaces:
             self._look_at_key(space, ours=True)
             self._look_at_key(space, ours=False)
+
+    def _look_at_early_data(self) -> None:
+        early = self._core.early_data
+        told = _EARLY_KEY in self._keys
+        if (early.keys is not None) is told:
+            return
+        if told:
+            del self._keys[_EARLY_KEY]
+            self._trace.emit("security:key_discarded", {"key_type": _EARLY_KEY, "trigger": "tls"})
+            return
+        self._keys[_EARLY_KEY] = 0
+        self._trace.emit("security:key_updated", {"key_type": _EARLY_KEY, "trigger": "tls"})
+        if self._core.is_client:
+            self._trace.emit("transport:parameters_restored", values.restored(early.remembered))
 
     def _look_at_key(self, space: Space, *, ours: bool) -> None:
         """Tell of new and discarded keys; never what they are."""

@@ -99,6 +99,14 @@ def endpoints(local: batch.Address, remote: batch.Address) -> dict[str, Any]:
     return data
 
 
+_RESTORED: Final = (
+    "active_connection_id_limit",
+    "disable_active_migration",
+    "max_idle_timeout",
+    "max_udp_payload_size",
+)
+
+
 # -- transport parameters -------------------------------------------------------------------------
 
 
@@ -112,6 +120,15 @@ def parameters(owner: str, declared: TransportParameters) -> dict[str, Any]:
     if declared.unknown:
         data["unknown_parameters"] = [{"id": f"0x{key:x}", "value": value.hex()} for key, value in declared.unknown]
     return data
+
+
+def restored(remembered: TransportParameters) -> dict[str, Any]:
+    """Return what early data may rely on."""
+    return {
+        field.name: getattr(remembered, field.name)
+        for field in fields(TransportParameters)
+        if field.name.startswith("initial_max_") or field.name in _RESTORED
+    }
 
 
 def _parameter(value: object) -> object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -13,14 +13,17 @@ import pytest
 from specter._wire import VARINT_MAX
 from specter.quic.config import QuicConfig
 from specter.quic.connection import Connection
-from specter.quic.events import CloseKind, ConnectionClosed
+from specter.quic.events import CloseKind, ConnectionClosed, TicketReceived
 from specter.quic.parameters import ParameterId, PreferredAddress, TransportParameters, decode, encode_raw, to_items
 from specter.quic.qlog import MAX_NOTES, Trace
 from specter.quic.qlog_values import close, parameters
 from specter.quic.traced import TracedConnection
 from specter.testing.network import Link, Transit
-from specter.testing.pair import Pair
+from specter.testing.pair import ALPN, Pair, fixed_credential
 from specter.testing.transfers import Action, Order
+from specter.tls.config import ServerTlsConfig
+from specter.tls.session import Resumption
+from specter.tls.tickets import TicketKeeper
 from tests.qlog_schema import check_event
 
 MS = 1_000_000
@@ -264,6 +267,30 @@ def test_retry_is_a_packet_too() -> None:
     assert "token" not in initials[0]
     assert initials[-1]["token"] == {"length": retry["retry_token"]["length"]}
     assert logs.opened[0][0] == logs.opened[1][0]  # both sides name the file alike, Retry or not
+
+
+@pytest.mark.parametrize("rejects", [False, True])
+def test_early_data_is_told(rejects: bool) -> None:
+    tls = ServerTlsConfig(
+        credentials=(fixed_credential().tls,), alpn=ALPN, tickets=TicketKeeper(bytes(16), lambda: 1_000)
+    )
+    first = Pair(1, server_tls=tls)
+    first.run(lambda: any(isinstance(event, TicketReceived) for event in first.client.log))
+    session = next(event.session for event in first.client.log if isinstance(event, TicketReceived))
+    if rejects:
+        tls = replace(tls, tickets=TicketKeeper(bytes(16), lambda: 1_000, context=b"changed"))
+    logs = Logs()
+    made = pair(logs, 2, orders=ORDERS[:1], server_tls=tls, resumption=Resumption(session, 0, early_data=True))
+    made.transfer()
+    made.close()
+    log = logs.client
+    assert log.packets("transport:packet_sent", "0RTT") == [0]
+    assert log.named("transport:parameters_restored")[0]["initial_max_data"] == 2 << 20
+    keys = [data["key_type"] for data in log.named("security:key_updated")]
+    assert keys.count("client_0rtt_secret") == 1
+    assert {"key_type": "client_0rtt_secret", "trigger": "tls"} in log.named("security:key_discarded")
+    assert bool(logs.server.packets("transport:packet_received", "0RTT")) is not rejects
+    assert session.secret.hex() not in log.text
 
 
 def test_version_negotiation_ends_in_the_log() -> None:
