@@ -49,12 +49,13 @@ class Workshop:
         retry: bool = False,
         cipher: str | None = None,
         versions: str = "",
+        tickets: bool = False,
     ) -> ServerProcess:
-        """Return a server that is not started yet; ``retry``, ``cipher`` and ``versions`` are for aioquic."""
+        """Return a server that is not started yet; ``retry`` and what comes after it are for aioquic."""
         own = self.folder / f"{kind}-{next(self.serial)}"
         common = (own, self.folder / "root", self.ca_file, self.authority.issue(*names, key=key), host)
         if kind == "aioquic":
-            return AioquicServer(*common, retry=retry, cipher=cipher, versions=versions)
+            return AioquicServer(*common, retry=retry, cipher=cipher, versions=versions, tickets=tickets)
         return CaddyServer(*common, program=require_caddy(), upstream=self.upstream)
 
 

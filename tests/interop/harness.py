@@ -120,11 +120,19 @@ class ServerProcess:
 class AioquicServer(ServerProcess):
     name = "aioquic"
 
-    def __init__(self, *arguments: Any, retry: bool = False, cipher: str | None = None, versions: str = "") -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        retry: bool = False,
+        cipher: str | None = None,
+        versions: str = "",
+        tickets: bool = False,
+    ) -> None:
         super().__init__(*arguments)
         self.retry = retry
         self.cipher = cipher
         self.versions = versions
+        self.tickets = tickets
 
     def command(self) -> list[str]:
         options = ["--host", self.host, "--port", str(self.port), "--root", str(self.root)]
@@ -132,6 +140,7 @@ class AioquicServer(ServerProcess):
         options += ["--retry"] if self.retry else []
         options += ["--cipher", self.cipher] if self.cipher else []
         options += ["--versions", self.versions] if self.versions else []
+        options += ["--tickets"] if self.tickets else []
         return [sys.executable, str(SCRIPTS / "aioquic_server.py"), *options]
 
     def is_ready(self) -> bool:

@@ -1,5 +1,7 @@
 """An HTTP/3 server on aioquic, for the interop tests: ``/bytes/N``, ``/digest``, ``/echo``, 404 for the rest.
 
+``/early`` says whether the request came before the end of the handshake.
+
 Prints ``ready`` once it listens and stops cleanly on SIGTERM.
 """
 
@@ -17,8 +19,8 @@ from aioquic.asyncio import QuicConnectionProtocol, serve
 from aioquic.h3.connection import H3_ALPN, H3Connection
 from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.events import ProtocolNegotiated, QuicEvent
-from aioquic.tls import CipherSuite
+from aioquic.quic.events import HandshakeCompleted, ProtocolNegotiated, QuicEvent
+from aioquic.tls import CipherSuite, SessionTicket
 
 PIECE = 1 << 20
 
@@ -60,8 +62,11 @@ class Server(QuicConnectionProtocol):
         super().__init__(*arguments, **options)
         self._http: H3Connection | None = None
         self._exchanges: dict[int, Exchange] = {}
+        self._early = True
 
     def quic_event_received(self, event: QuicEvent) -> None:
+        if isinstance(event, HandshakeCompleted):
+            self._early = False
         if isinstance(event, ProtocolNegotiated) and event.alpn_protocol in H3_ALPN:
             self._http = H3Connection(self._quic)
         if self._http is None:
@@ -77,6 +82,8 @@ class Server(QuicConnectionProtocol):
     def _answer(self, stream_id: int, exchange: Exchange) -> None:
         assert self._http is not None
         status, body = exchange.answer(self.root)
+        if exchange.path == "/early":
+            status, body = 200, b"yes" if self._early else b"no"
         headers = [
             (b":status", str(status).encode()),
             (b"server", b"aioquic"),
@@ -103,12 +110,18 @@ async def run(options: argparse.Namespace) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     Server.root = options.root
+    tickets: dict[bytes, SessionTicket] = {}
+    keep: dict[str, Any] = {}
+    if options.tickets:
+        keep["session_ticket_handler"] = lambda ticket: tickets.update({ticket.ticket: ticket})
+        keep["session_ticket_fetcher"] = lambda label: tickets.pop(label, None)
     server = await serve(
         options.host,
         options.port,
         configuration=configuration(options),
         create_protocol=Server,
         retry=options.retry,
+        **keep,
     )
     print("ready", flush=True)
     await stop.wait()
@@ -125,6 +138,7 @@ def main() -> None:
     parser.add_argument("--cipher", help="the one cipher suite to offer, by its RFC name without TLS_")
     parser.add_argument("--versions", default="", help="QUIC versions to support, hexadecimal, with commas between")
     parser.add_argument("--retry", action="store_true")
+    parser.add_argument("--tickets", action="store_true", help="give out session tickets, each for one connection")
     asyncio.run(run(parser.parse_args()))
 
 
