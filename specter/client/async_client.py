@@ -34,6 +34,14 @@ class AsyncClient(BaseClient[AsyncConnection, AsyncResponse]):
         self._loop_driver = driver = LoopDriver()
         return driver
 
+    def attach(self) -> None:
+        """Bind the client to the event loop of the calling task, which using it does as well.
+
+        Raises:
+            LocalProtocolError: it was used in another one before.
+        """
+        self._loop_driver.attach()
+
     # -- requests -----------------------------------------------------------------------------------
 
     async def send(
@@ -44,7 +52,7 @@ class AsyncClient(BaseClient[AsyncConnection, AsyncResponse]):
         Raises:
             Error: its kinds tell what went wrong.
         """
-        self._loop_driver.attach()
+        self.attach()
         return await self._send(request, AsyncResponse, timeout, stream=stream)
 
     async def request(self, method: str, url: str | URL, **options: Unpack[RequestOptions]) -> AsyncResponse:

@@ -130,11 +130,14 @@ class _Threads:
         self._traced = library.traced(transport, "HTTPTransport", "handle_request")
         self.event = ThreadEvent
 
+    def able(self) -> bool:
+        return True
+
     def content(self, request: Any) -> Any:
         stream = request.stream
         if isinstance(stream, self._library.byte_stream):
             return b"".join(stream) or None
-        return stream
+        return iter(stream)
 
     def body(self, response: Response) -> Any:
         return self._body(response, self._library)

@@ -36,6 +36,9 @@ PATIENCE: Final = 5.0
 class Host(Protocol):
     """What depends on whether threads or tasks wait."""
 
+    def able(self) -> bool:
+        """Whether the caller can wait for HTTP/3 at all."""
+
     def content(self, request: Any) -> Any:
         """Return a request's body for Specter's, None for an empty one."""
 
@@ -51,7 +54,7 @@ class Host(Protocol):
     def event(self) -> Event:
         """Return an event that has not happened."""
 
-    def spawn(self, job: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, job: Coroutine[Any, Any, None]) -> object:
         """Run ``job`` in the background."""
 
 
@@ -87,12 +90,13 @@ class Engine:
         """Return the library's response to its ``request``, or raise its exceptions."""
         if request.url.scheme != "https":
             return await self._refuse(request, Reason.NOT_HTTPS, f"not {request.url.scheme}")
-        hindrance = obstacle(request)
-        if hindrance:
-            return await self._refuse(request, Reason.UNSUPPORTED, hindrance)
         try:
-            url = url_of(request)
-            return await self._carry_out(_Task(request, url, self._host.content(request)))
+            if not self._host.able():
+                return await self._refuse(request, Reason.NO_ASYNCIO, "this is another event loop")
+            hindrance = obstacle(request)
+            if hindrance:
+                return await self._refuse(request, Reason.UNSUPPORTED, hindrance)
+            return await self._carry_out(_Task(request, url_of(request), self._host.content(request)))
         except Error as error:
             raise self._library.translated(error) from error
 
@@ -134,20 +138,13 @@ class Engine:
             plan.lost(error)
             return None
         if response.status_code == MISDIRECTED and task.fresh and not self._always:
-            response._end()
+            await response._close()
             plan.lost(StreamReset(f"{task.origin} is not served there (421)"))
             return None
         return self._answered(task, response, plan)
 
     def _answered(self, task: _Task, response: Any, plan: Plan) -> Any:
-        outcome = Outcome(
-            "HTTP/3",
-            plan.reason,
-            plan.detail,
-            via=self._via(task.origin),
-            connection=response.connection,
-            informational=response.informational,
-        )
+        outcome = Outcome("HTTP/3", plan.reason, plan.detail, self._via(task.origin), response)
         report(task.request.method, task.origin, outcome)
         body = self._host.body(response)
         made = self._library.response(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from specter.client.url import Origin
 
 if TYPE_CHECKING:
+    from specter.client.base_response import BaseResponse
     from specter.client.headers import Headers
+    from specter.client.timing import Timing
     from specter.net.info import ConnectionInfo
 
 __all__ = ["Outcome", "Reason", "report"]
@@ -43,16 +45,29 @@ class Outcome:
     """``response.extensions["specter"]``: which HTTP was used, and why.
 
     ``detail`` says more, an error message for example. ``via`` is where an HTTP/3 connection leads, when that is not
-    the origin's own address. Over HTTP/3 there are also the ``connection`` and the interim responses (1xx) that came
-    before this one.
+    the origin's own address.
     """
 
     http_version: str
     reason: Reason
     detail: str = ""
     via: str | None = None
-    connection: ConnectionInfo | None = None
-    informational: tuple[tuple[int, Headers], ...] = ()
+    _response: BaseResponse | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def connection(self) -> ConnectionInfo | None:
+        """The HTTP/3 connection, with its figures of this moment; None for TCP."""
+        return None if self._response is None else self._response.connection
+
+    @property
+    def timing(self) -> Timing | None:
+        """When things happened, over HTTP/3; None for TCP."""
+        return None if self._response is None else self._response.timing
+
+    @property
+    def informational(self) -> tuple[tuple[int, Headers], ...]:
+        """Interim responses (1xx) that came before, over HTTP/3."""
+        return () if self._response is None else self._response.informational
 
     def __str__(self) -> str:
         return f"{self.http_version}: {self.reason}{f' ({self.detail})' if self.detail else ''}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Awaitable
 from enum import Enum, auto
@@ -11,6 +12,9 @@ from specter.errors import ConnectError, Error
 from specter.net.driver import Event
 
 __all__ = ["Beaten", "Dial", "Gate", "Leg", "Runner", "starts_sending"]
+
+
+logger = logging.getLogger("specter.httpx")
 
 
 class Beaten(Exception):
@@ -71,7 +75,7 @@ class Dial:
             self.error = error
         except Exception as error:
             self.error = ConnectError(f"{type(error).__name__} while connecting: {error}")
-            raise
+            logger.exception("an HTTP/3 connection could not be made")
         finally:
             with self._lock:
                 self.finished = True

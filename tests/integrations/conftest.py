@@ -13,11 +13,26 @@ from specter.testing.server import Server
 from tests.integrations.support import Kit, Make, Relay, TcpServer
 
 
-@pytest.fixture(params=["httpx", "httpx2"])
+def make_kit(library: str, *, asynchronous: bool) -> Kit:
+    integration = importlib.import_module(f"specter.integrations.{library}")
+    transport = integration.AsyncTransport if asynchronous else integration.Transport
+    return Kit(importlib.import_module(library), transport, asynchronous)
+
+
+@pytest.fixture(params=["httpx", "httpx2", "httpx-asyncio", "httpx2-asyncio"])
 def kit(request: pytest.FixtureRequest) -> Kit:
-    library = importlib.import_module(request.param)
-    integration = importlib.import_module(f"specter.integrations.{request.param}")
-    return Kit(library, integration.Transport)
+    library, _, kind = request.param.partition("-")
+    return make_kit(library, asynchronous=bool(kind))
+
+
+@pytest.fixture(params=["httpx", "httpx2"])
+def blocking_kit(request: pytest.FixtureRequest) -> Kit:
+    return make_kit(request.param, asynchronous=False)
+
+
+@pytest.fixture(params=["httpx", "httpx2"])
+def async_kit(request: pytest.FixtureRequest) -> Kit:
+    return make_kit(request.param, asynchronous=True)
 
 
 @pytest.fixture(scope="session")

@@ -8,28 +8,136 @@ import socket
 import socketserver
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
 
 from specter.testing.certificates import Credential
+from tests.client.facade import LoopThread
 
 Fields: TypeAlias = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class Kit:
-    """One library and the transport for it."""
+    """One library, the transport for it, and whether clients block or run in an event loop."""
 
     httpx: ModuleType
     Transport: type[Any]
+    asynchronous: bool
+
+    def open(self, transport: Any, **options: Any) -> Any:
+        """Return a client that blocks, whatever it is inside."""
+        if self.asynchronous:
+            return AsyncSession(self.httpx, transport, options)
+        return self.httpx.Client(transport=transport, **options)
 
     @contextlib.contextmanager
     def client(self, transport: Any, **options: Any) -> Iterator[Any]:
-        with self.httpx.Client(transport=transport, **options) as client:
+        with self.open(transport, **options) as client:
             yield client
+
+
+class AsyncSession:
+    """An ``AsyncClient`` in an event loop that runs in a thread, used as if it were a ``Client``."""
+
+    def __init__(self, library: ModuleType, transport: Any, options: dict[str, Any]) -> None:
+        if "event_hooks" in options:
+            hooks = options["event_hooks"]
+            options["event_hooks"] = {name: [_awaitable(hook) for hook in hooks[name]] for name in hooks}
+        self._library = library
+        self._client = library.AsyncClient(transport=transport, **options)
+        self._loop = LoopThread()
+        self.run = self._loop.run
+
+    def request(self, method: str, url: str, **options: Any) -> Any:
+        if "content" in options:
+            options["content"] = _unblocked(options["content"])
+        if "trace" in options.get("extensions", {}):
+            options["extensions"]["trace"] = _awaitable(options["extensions"]["trace"])
+        return self.run(self._client.request(method, url, **options))
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("get", "post", "put", "head"):
+            return partial(self.request, name.upper())
+        return getattr(self._client, name)
+
+    @contextlib.contextmanager
+    def stream(self, method: str, url: str, **options: Any) -> Iterator[Any]:
+        if "content" in options:
+            options["content"] = _unblocked(options["content"])
+        request = self._client.build_request(method, url, **options)
+        with contextlib.closing(self.send(request, stream=True)) as response:
+            yield response
+
+    def send(self, request: Any, *, stream: bool = False) -> Any:
+        response = self.run(self._client.send(request, stream=stream))
+        return AsyncAnswer(self, response) if stream else response
+
+    def close(self) -> None:
+        """Close the client and end the loop, in which nothing may be left."""
+        if not self._loop.loop.is_closed():
+            self.run(self._client.aclose())
+            self._loop.stop()
+
+    def __enter__(self) -> AsyncSession:
+        self.run(self._client.__aenter__())
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if not self._loop.loop.is_closed():
+            self.run(self._client.__aexit__(None, None, None))
+            self.close()
+
+
+class AsyncAnswer:
+    """A streamed response of an ``AsyncClient``, used as if it were one of a ``Client``."""
+
+    def __init__(self, session: AsyncSession, response: Any) -> None:
+        self._session = session
+        self._response = response
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("iter_"):
+            return partial(self._pieces, name)
+        return getattr(self._response, name)
+
+    def _pieces(self, name: str, *arguments: Any) -> Iterator[Any]:
+        pieces = getattr(self._response, f"a{name}")(*arguments)
+        while True:
+            try:
+                yield self._session.run(anext(pieces))
+            except StopAsyncIteration:
+                return
+
+    def read(self) -> bytes:
+        content: bytes = self._session.run(self._response.aread())
+        return content
+
+    def close(self) -> None:
+        self._session.run(self._response.aclose())
+
+
+def _awaitable(function: Callable[..., Any]) -> Callable[..., Any]:
+    async def call(*arguments: Any) -> None:
+        function(*arguments)
+
+    return call
+
+
+def _unblocked(content: Any) -> Any:
+    """What an ``AsyncClient`` takes for a body."""
+    if isinstance(content, bytes | str):
+        return content
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for piece in content:
+            yield piece
+
+    return pieces()
 
 
 @dataclass
@@ -51,7 +159,8 @@ class TcpServer:
         self.seen: list[Seen] = []
         self.stalled = threading.Event()
         """Set while new connections are left to wait: accepted by the system, answered by nobody."""
-        self.delay = 0.0
+        self.connections = 0
+        """Those that were established."""
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -128,6 +237,7 @@ class _Threaded(socketserver.ThreadingMixIn, socketserver.TCPServer):
             if self.context is not None:
                 request.settimeout(10)
                 request = self.context.wrap_socket(request, server_side=True)
+            self.outer.connections += 1
             super().process_request_thread(request, client_address)
         except OSError:
             self.shutdown_request(request)

@@ -413,18 +413,26 @@ def test_a_field_that_cannot_be_sent(kit: Kit, client: Any) -> None:
 
 
 def test_a_closed_client(kit: Kit, server: Server, ca_file: str) -> None:
-    transport = kit.Transport(http3="always", verify=ca_file)
-    client = kit.httpx.Client(transport=transport)
-    with client.stream("GET", f"{server.url}/bytes/50000000") as response:
-        client.close()
-        with pytest.raises(kit.httpx.ReadError):
-            response.read()
-    client.close()
+    client = kit.open(kit.Transport(http3="always", verify=ca_file))
+    response = client.send(client.build_request("GET", f"{server.url}/bytes/50000000"), stream=True)
+    transport = client._transport
+    if kit.asynchronous:
+        client.run(transport.aclose())
+    else:
+        transport.close()
     with pytest.raises(kit.httpx.ReadError):
-        transport.handle_request(kit.httpx.Request("GET", server.url))
+        response.read()
+    with pytest.raises(kit.httpx.ReadError):
+        client.get(server.url)
+    client.close()
 
 
-def test_many_threads_share_a_connection(client: Any) -> None:
+def test_many_threads_share_a_connection(blocking_kit: Kit, server: Server, ca_file: str) -> None:
+    with blocking_kit.client(blocking_kit.Transport(http3="always", verify=ca_file), base_url=server.url) as client:
+        _fetch_in_threads(client)
+
+
+def _fetch_in_threads(client: Any) -> None:
     first = client.get("/bytes/1").extensions["specter"].connection
     sizes: list[int] = []
 
