@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from specter.client.decoding import DecodingLimits
     from specter.client.discovery import Discovery
     from specter.client.headers import Headers
+    from specter.client.limits import Limits
     from specter.client.priority import Priority
     from specter.client.request import Request
     from specter.client.response import Response
@@ -88,6 +89,7 @@ __all__ = [
     "HttpsRecords",
     "InsecureWarning",
     "InvalidURL",
+    "Limits",
     "LocalProtocolError",
     "NetworkError",
     "PoolTimeout",
@@ -137,6 +139,7 @@ _HOMES = {
     "specter.client.decoding": ("DecodingLimits",),
     "specter.client.discovery": ("Discovery",),
     "specter.client.headers": ("Headers",),
+    "specter.client.limits": ("Limits",),
     "specter.client.priority": ("Priority",),
     "specter.client.request": ("Request",),
     "specter.client.response": ("Response",),

@@ -11,6 +11,7 @@ from specter.client.base_response import BaseResponse
 from specter.client.decoding import DecodeTypes, make_limits
 from specter.client.discovery import Discovery
 from specter.client.headers import Headers, HeaderTypes
+from specter.client.limits import DEFAULT_LIMITS, Limits
 from specter.client.options import BuildOptions, RequestOptions, TunnelOptions
 from specter.client.pool import Pool
 from specter.client.request import Request
@@ -79,6 +80,7 @@ class BaseClient(Generic[C, R]):
         discovery: Discovery | None = None,
         session_cache: SessionCache | bool = True,
         early_data: bool = False,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         """
         ``verify``, ``cert`` and ``keylog`` are those of :class:`~specter.client.security.Security`.
@@ -98,6 +100,7 @@ class BaseClient(Generic[C, R]):
         * ``qlog``: a directory that gets an event log of each connection, a ``.sqlog`` file as qvis reads them; without
           it the environment variable ``QLOGDIR`` counts. URLs and header fields are in them, credentials are not
         * ``quic``, ``h3``: configurations in full; ``keep_alive``, ``congestion`` and ``qlog`` still count
+        * ``limits``: how many connections there may be; see :class:`Limits`
         * ``discovery``: where to look for HTTP/3 if not at the origin's own host and port; see :class:`Discovery`
         * ``session_cache``: where tickets are kept that let later connections resume earlier ones. True keeps them in
           memory, for this client; a :class:`SessionCache` may be shared, and may have a file; False keeps none
@@ -119,7 +122,8 @@ class BaseClient(Generic[C, R]):
             sessions=_sessions(session_cache),
         )
         driver = self._driver(keep_alive, _spin(spin))
-        self._pool = Pool(dialer, driver, discovery=discovery, learn=verify is not False, early_data=early_data)
+        learn = verify is not False
+        self._pool = Pool(dialer, driver, discovery=discovery, learn=learn, early_data=early_data, limits=limits)
 
     def _driver(self, keep_alive: float | None, spin: int) -> Driver[C]:
         """Return what its connections wait with."""

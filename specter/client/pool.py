@@ -10,9 +10,11 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import time_ns
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+from specter.client.connections import Connections
 from specter.client.discovery import Discovery
+from specter.client.limits import DEFAULT_LIMITS, Limits
 from specter.client.url import Origin
 from specter.errors import ConnectError, Error, NetworkError, Timeout
 from specter.net import clock
@@ -25,9 +27,6 @@ from specter.net.failures import again
 
 __all__ = ["Lease", "Pool"]
 
-MAX_CONNECTIONS: Final = 100
-"""Connections beyond this number are closed when idle, the longest unused first."""
-
 C = TypeVar("C", bound=BaseConnection)
 
 logger = logging.getLogger("specter.client")
@@ -39,6 +38,8 @@ class Lease(Generic[C]):
 
     connection: C
     reused: bool
+    held: bool = False
+    """Whether it is not to be closed for others, and to be released."""
 
 
 class _Dial:
@@ -63,6 +64,20 @@ class _Dial:
             raise again(self.error)
 
 
+class _Room:
+    """Those who wait until there is room for a connection."""
+
+    __slots__ = ("waiting",)
+
+    def __init__(self) -> None:
+        self.waiting: list[Event] = []
+
+    def notice(self) -> None:
+        """A connection may be idle or gone: let them look. Any thread may call this, whatever it has locked."""
+        for event in tuple(self.waiting):
+            event.set()
+
+
 class Pool(Generic[C]):
     """Connections by origin, for any number of callers, who wait as ``driver`` does.
 
@@ -78,6 +93,7 @@ class Pool(Generic[C]):
         discovery: Discovery | None = None,
         learn: bool = True,
         early_data: bool = False,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self.discovery = discovery
         self.learns = learn and discovery is not None
@@ -86,8 +102,10 @@ class Pool(Generic[C]):
         self._dialer = dialer
         self._driver = driver
         self._lock = threading.Lock()
-        self._connections: dict[Origin, C] = {}
+        self._limits = limits
+        self._connections: Connections[C] = Connections(limits)
         self._dials: dict[Origin, _Dial] = {}
+        self._room = _Room()
         self._closed = False
         driver.look_after(_connections_of(weakref.ref(self)))
         _pools.add(self)
@@ -98,18 +116,22 @@ class Pool(Generic[C]):
 
     def find(self, origin: Origin) -> Lease[C] | None:
         """Return a connection to ``origin`` that looks alive, if there is one."""
-        connection = self._connections.get(origin)
+        connections = self._connections
+        connection = connections.get(origin)
         if connection is None:
             return None
         if connection.usable():
-            return Lease(connection, True)
+            if not connections.particular:
+                return Lease(connection, True)
+            if connections.fit(connection):
+                return None if connection.saturated else Lease(connection, True)
         self.discard(origin, connection)
         return None
 
     async def acquire(
         self, origin: Origin, budget: Budget, *, offered: bool = False, early: EarlyRequest | None = None
     ) -> Lease[C]:
-        """Return a connection to ``origin`` that looks alive, a new one where there is none.
+        """Return a connection to ``origin`` that looks alive, a new one where there is none; it is held.
 
         ``offered``: only where the origin is known to offer HTTP/3, not at its own address on the off chance.
         ``early`` may leave with the handshake of a new one; its ``outcome`` tells.
@@ -119,33 +141,106 @@ class Pool(Generic[C]):
             NetworkError: the client is closed.
         """
         mine = _Dial(self._driver.event())
+        deadline = 0
         while True:
             try:
                 found = self._find_or_claim(origin, mine)
                 if found is mine:
-                    return Lease(await self._dial(origin, budget, mine, offered, early), False)
-                if not isinstance(found, _Dial):
-                    return Lease(found, True)
+                    return Lease(await self._dial(origin, budget, mine, offered, early), False, True)
+                if found is not None and not isinstance(found, _Dial):
+                    return Lease(found, True, True)
+                if found is not None:
+                    await found.wait(origin, budget)
             except BaseException as error:
                 self._release(origin, mine, error)
-                raise
-            await found.wait(origin, budget)
+                if not isinstance(error, ConnectError) or not self._has(origin):
+                    raise
+                self._connections.stay_alone(origin)
+                mine = _Dial(self._driver.event())
+            if found is None:
+                deadline = deadline or budget.deadline(Wait.POOL, clock.now())
+                if not await self._wait_for_room(deadline):
+                    raise budget.expired(Wait.POOL, f"all {self._limits.max_connections} connections are in use")
 
-    def _find_or_claim(self, origin: Origin, mine: _Dial) -> C | _Dial:
-        """Return a connection, somebody's dial to wait for, or ``mine`` if this caller is to dial."""
+    async def prepare(self, origin: Origin, budget: Budget, *, offered: bool = False) -> None:
+        """See to it that there is a connection to ``origin``; as ``acquire`` does, which see."""
+        self.release(await self.acquire(origin, budget, offered=offered))
+
+    def _find_or_claim(self, origin: Origin, mine: _Dial) -> C | _Dial | None:
+        """Return a connection, somebody's dial to wait for, ``mine`` if this caller is to dial; None: wait for room."""
+        victim = None
         with self._lock:
             self._require_open()
-            connection = self._connections.get(origin)
-            if connection is not None and connection.usable():
+            connection = self._connections.best(origin)
+            if connection is not None and not (connection.saturated and self._connections.may_grow(origin)):
+                connection.holds += 1
                 return connection
-            return self._dials.setdefault(origin, mine)
+            if origin in self._dials:
+                return self._dials[origin]
+            if self._is_full():
+                if connection is not None:
+                    connection.holds += 1
+                    return connection
+                idle = self._connections.idle()
+                if not idle:
+                    return None
+                victim = idle[0]
+                self._connections.drop(*victim)
+            self._dials[origin] = mine
+        if victim is not None:
+            self.discard(*victim)
+        return mine
+
+    def _has(self, origin: Origin) -> bool:
+        with self._lock:
+            return self._connections.best(origin) is not None
+
+    # -- room for one more --------------------------------------------------------------------------
+
+    @property
+    def limited(self) -> bool:
+        """Whether connections may be closed to make room for others: then those that were found are to be held."""
+        return self._limits.max_connections is not None
+
+    def hold(self, lease: Lease[C]) -> Lease[C]:
+        """Let nobody close the connection to make room."""
+        with self._lock:
+            lease.connection.holds += 1
+        return Lease(lease.connection, lease.reused, True)
+
+    def release(self, lease: Lease[C]) -> None:
+        """The request is under way, or over: the connection may go as soon as it is idle."""
+        if lease.held:
+            with self._lock:
+                lease.connection.holds -= 1
+            self._room.notice()
+
+    def _is_full(self) -> bool:
+        most = self._limits.max_connections
+        return most is not None and len(self._connections.every()) + len(self._dials) >= most
+
+    async def _wait_for_room(self, deadline: int) -> bool:
+        """Wait until a connection may be idle or gone; return False at ``deadline`` (ns)."""
+        event = self._driver.event()
+        self._room.waiting.append(event)
+        try:
+            with self._lock:
+                self._require_open()
+                if not self._is_full() or self._connections.idle():
+                    return True
+            return await event.wait(deadline)
+        finally:
+            self._room.waiting.remove(event)
+
+    # -- making connections -------------------------------------------------------------------------
 
     async def _dial(self, origin: Origin, budget: Budget, mine: _Dial, offered: bool, early: EarlyRequest | None) -> C:
         connection = await self._connect(origin, budget, offered, early)
+        connection.holds = 1
+        if self.limited or self._connections.particular:
+            connection.on_idle(self._room.notice)
         with self._lock:
-            before = self._connections.get(origin)
-            if not self._closed:
-                self._connections[origin] = connection
+            before = None if self._closed else self._connections.put(origin, connection)
         if self._closed:
             connection.close()
             self._require_open()
@@ -153,7 +248,7 @@ class Pool(Generic[C]):
             before.retire()
         self._release(origin, mine, None)
         self._driver.keep_alive(connection)
-        self._trim()
+        self._trim(connection)
         return connection
 
     async def _connect(self, origin: Origin, budget: Budget, offered: bool, early: EarlyRequest | None) -> C:
@@ -188,6 +283,7 @@ class Pool(Generic[C]):
             if self._dials.get(origin) is mine:
                 del self._dials[origin]
         mine.finish(error)
+        self._room.notice()
 
     def _require_open(self) -> None:
         if self._closed:
@@ -196,9 +292,9 @@ class Pool(Generic[C]):
     def discard(self, origin: Origin, connection: C) -> None:
         """Give no more requests to ``connection``; those that run on it go on."""
         with self._lock:
-            if self._connections.get(origin) is connection:
-                del self._connections[origin]
+            self._connections.drop(origin, connection)
         connection.retire()
+        self._room.notice()
 
     # -- where origins are served -----------------------------------------------------------------
 
@@ -214,18 +310,17 @@ class Pool(Generic[C]):
     def give_up(self, origin: Origin, lease: Lease[C], error: BaseException) -> None:
         """Give no more requests to a connection that lost one; a new one that carried nothing came by a bad route."""
         self.discard(origin, lease.connection)
+        for spare in self._connections.unused_spares(origin):
+            self.discard(origin, spare)  # it is as old, and nobody has heard from it
         if self.discovery is not None and not lease.reused and isinstance(error, Timeout):
             self.discovery.lost(origin)
 
     # -- the end ----------------------------------------------------------------------------------
 
-    def _trim(self) -> None:
+    def _trim(self, newest: C) -> None:
         """Close idle connections when there are too many, and forget those that are closed."""
         with self._lock:
-            items = sorted(self._connections.items(), key=lambda item: item[1].used_at)
-            gone = [item for item in items if item[1].closed]
-            idle = [item for item in items if not item[1].closed and not item[1].busy]
-            gone += idle[: max(len(items) - len(gone) - MAX_CONNECTIONS, 0)]
+            gone = self._connections.superfluous(newest)
         for origin, connection in gone:
             self.discard(origin, connection)
 
@@ -233,9 +328,10 @@ class Pool(Generic[C]):
         """Close every connection; who uses or makes one gets a ``NetworkError``."""
         with self._lock:
             self._closed = True
-            connections = list(self._connections.values())
+            connections = [connection for _, connection in self._connections.every()]
             self._connections.clear()
         self._driver.wake()
+        self._room.notice()
         for connection in connections:
             connection.close()
         if self.discovery is not None:
@@ -243,9 +339,10 @@ class Pool(Generic[C]):
 
     def forget(self) -> None:
         """After a fork: these connections belong to the parent process."""
-        connections = list(self._connections.values())
+        connections = [connection for _, connection in self._connections.every()]
         self._lock = threading.Lock()
-        self._connections, self._dials = {}, {}
+        self._connections, self._dials = Connections(self._limits), {}
+        self._room = _Room()
         self._driver.forget()
         if self._dialer.sessions is not None:
             self._dialer.sessions.forget()
@@ -261,7 +358,7 @@ def _connections_of(owner: weakref.ref[Pool[C]]) -> Callable[[], list[C] | None]
         if pool is None:
             return None
         with pool._lock:
-            return list(pool._connections.values())
+            return [connection for _, connection in pool._connections.every()]
 
     return connections
 

@@ -57,6 +57,8 @@ async def exchange(
             lease = await _acquire(pool, request, budget, offered=not repeat, early=early)
             outcome = early.outcome if early is not None else outcome
             goes_early = goes_early and outcome is None
+        elif pool.limited:
+            lease = pool.hold(lease)
         timing.reused = lease.reused
         if not lease.reused:
             timing.steps = lease.connection.steps
@@ -70,8 +72,7 @@ async def exchange(
             if (again and not last) or attempt.silent(error):
                 pool.give_up(origin, lease, error)
             if last or not again:
-                if isinstance(error, Error):
-                    error.retry_safe = again
+                _mark(error, again)
                 raise
             last = True
             logger.debug("%s %s%s once more: %s", request.method, request.url.origin, request.url.path, error)
@@ -84,6 +85,9 @@ async def exchange(
             attempt.transfer.close()
             outcome = REJECTED
             logger.debug("%s %s%s was too early", request.method, request.url.origin, request.url.path)
+        finally:
+            if lease.held:
+                pool.release(lease)
 
 
 async def _acquire(
@@ -94,6 +98,11 @@ async def _acquire(
     except Error as error:
         error.retry_safe = request.replayable
         raise
+
+
+def _mark(error: BaseException, retry_safe: bool) -> None:
+    if isinstance(error, Error):
+        error.retry_safe = retry_safe
 
 
 class _Attempt:

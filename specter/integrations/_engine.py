@@ -216,7 +216,7 @@ class Engine:
 
     async def _run(self, dial: Dial, origin: Origin, limits: Timeouts) -> None:
         try:
-            await dial.run(self._pool.acquire(origin, limits.start(), offered=True))
+            await dial.run(self._pool.prepare(origin, limits.start(), offered=True))
         finally:
             with self._lock:
                 self._dials.pop(origin, None)

@@ -25,7 +25,7 @@ _EXPIRED: Final[tuple[tuple[type[Timeout], str], ...]] = (
     (ConnectTimeout, "the connection was not ready"),
     (ReadTimeout, "nothing arrived for this exchange"),
     (WriteTimeout, "the peer took none of the body"),
-    (PoolTimeout, "no stream became free"),
+    (PoolTimeout, "no stream or connection became free"),
 )
 
 

@@ -58,6 +58,8 @@ class BaseConnection(ABC):
         self.host = host
         self.steps: DialSteps | None = None
         """When it was made, if somebody looked."""
+        self.holds = 0
+        """How many requests are on their way to it: the pool's to count."""
         self.info = describe(channel)
         self._channel = channel
         self._engine = channel.engine
@@ -173,6 +175,26 @@ class BaseConnection(ABC):
         exchange.signs = self.signs_of_life
         self._exchanges.add(exchange)
         self._deliver()
+
+    def on_idle(self, tell: Callable[[], None]) -> None:
+        """Have ``tell`` called when the last exchange has ended, and at the end; it must not wait."""
+        self._exchanges.idle_since = clock.now()
+        self._exchanges.on_idle = tell
+
+    @property
+    def idle_since(self) -> int:
+        """When the last exchange ended (ns); kept once ``on_idle`` was called."""
+        return self._exchanges.idle_since
+
+    @property
+    def saturated(self) -> bool:
+        """Whether a new request would have to wait for a stream."""
+        return self._exchanges.waiting > 0 or self._quic.streams_left <= 0
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for a stream."""
+        return self._exchanges.waiting
 
     def usable(self) -> bool:
         """Return whether a new request has a chance; a look at what came in meanwhile is taken when it is opened."""

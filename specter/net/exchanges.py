@@ -11,6 +11,7 @@ from typing import Any, Final
 from specter.errors import NetworkError
 from specter.h3 import events
 from specter.h3.connection import H3Connection
+from specter.net import clock
 from specter.net.exchange import END, FREE, HEAD, INTERIM, READABLE, STOPPED, WRITABLE, Exchange
 from specter.net.failures import Failure, connection_failure, exchange_failure
 from specter.quic.events import ConnectionClosed, TicketReceived, TokenReceived
@@ -27,7 +28,18 @@ class Exchanges:
     ``failure`` says why the connection is over, ``retired`` that it takes no new requests.
     """
 
-    __slots__ = ("_by_stream", "_curious", "_host", "_queue", "failure", "on_session", "on_token", "retired")
+    __slots__ = (
+        "_by_stream",
+        "_curious",
+        "_host",
+        "_queue",
+        "failure",
+        "idle_since",
+        "on_idle",
+        "on_session",
+        "on_token",
+        "retired",
+    )
 
     def __init__(self, host: str) -> None:
         self._host = host
@@ -40,6 +52,10 @@ class Exchanges:
         self.retired = False
         self.on_token: Callable[[bytes], None] | None = None
         self.on_session: Callable[[Session], None] | None = None
+        self.on_idle: Callable[[], None] | None = None
+        """Hears that the last exchange has ended; must not wait. Only with it ``idle_since`` is kept."""
+        self.idle_since = 0
+        """When that was (ns)."""
 
     def __len__(self) -> int:
         """Return how many are open or wait for a stream."""
@@ -48,7 +64,18 @@ class Exchanges:
     def __contains__(self, exchange: Exchange) -> bool:
         return exchange.stream_id in self._by_stream
 
+    def _left(self) -> None:
+        """An exchange is here no more, and there is somebody who wants to know when none is."""
+        if self.on_idle is not None and not len(self):
+            self.idle_since = clock.now()
+            self.on_idle()
+
     # -- waiting for a stream -----------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for a stream."""
+        return len(self._queue)
 
     def may_start(self, exchange: Exchange) -> bool:
         """Whether it is this one's turn to ask for a stream."""
@@ -73,6 +100,7 @@ class Exchanges:
         if exchange in self._queue:
             self._queue.remove(exchange)
             self._call_next()
+        self._left()
 
     def _call_next(self) -> None:
         if self._queue:
@@ -87,7 +115,11 @@ class Exchanges:
 
     def remove(self, exchange: Exchange) -> bool:
         """Forget an exchange; return whether it was open."""
-        return self._by_stream.pop(exchange.stream_id, None) is not None
+        if self._by_stream.pop(exchange.stream_id, None) is None:
+            return False
+        if self.on_idle is not None:
+            self._left()
+        return True
 
     def retire(self, message: str) -> None:
         """Take no new requests; those that wait for a stream are to go elsewhere."""
@@ -106,6 +138,7 @@ class Exchanges:
         for exchange in exchanges:
             exchange.fail(failure, retry_safe=False)
         self._refuse_queue(failure)
+        self._left()
 
     def _refuse_queue(self, failure: Failure) -> None:
         waiting = [*self._queue, *self._curious]
@@ -145,6 +178,8 @@ class Exchanges:
         if (exchange := self._by_stream.get(event.stream_id)) is not None:
             if exchange.sent_all:
                 del self._by_stream[event.stream_id]
+                if self.on_idle is not None:
+                    self._left()
             exchange.signal(END)
 
     def _writable(self, event: events.BodyWritable) -> None:
@@ -160,6 +195,7 @@ class Exchanges:
     def _failed(self, event: events.ExchangeFailed) -> None:
         if (exchange := self._by_stream.pop(event.stream_id, None)) is not None:
             exchange.fail(exchange_failure(event, self._host), retry_safe=event.retry_safe)
+            self._left()
 
     def _streams_free(self, _event: events.RequestsAvailable) -> None:
         self._call_next()

@@ -221,6 +221,12 @@ class Connection:
         """Whether ``open_stream`` would succeed; if not, ``StreamsAvailable`` will follow."""
         return self._core.closer.open and self._core.streams.can_open(unidirectional)
 
+    @property
+    def streams_left(self) -> int:
+        """How many bidirectional streams may be opened now."""
+        limit = self._core.streams.ours[False]
+        return limit.maximum - limit.opened
+
     def write(self, stream_id: int, data: bytes | bytearray | memoryview, fin: bool = False) -> int:
         """Accept up to ``writable`` bytes of ``data``; return how many.
 

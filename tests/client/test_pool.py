@@ -253,12 +253,12 @@ def test_connections_that_were_retired_are_closed(start_server: StartServer, mak
     assert not client.get("/bytes/1").timing.reused
 
 
-def test_too_many_connections(start_server: StartServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("specter.client.pool.MAX_CONNECTIONS", 2)
+def test_too_many_connections(start_server: StartServer) -> None:
     servers = [start_server() for _ in range(4)]
     trust = [server.authority.certificate for server in servers if server.authority]
     slow = servers[0].url + "/drip?count=3&interval=0.1"
-    with specter.Client(verify=trust) as client, client.stream("GET", slow) as busy:
+    limits = specter.Limits(max_idle=1)
+    with specter.Client(verify=trust, limits=limits) as client, client.stream("GET", slow) as busy:
         for server in servers[1:]:
             client.get(server.url + "/bytes/1")
         assert len(client._pool._connections) == 2
