@@ -47,7 +47,7 @@ class Body:
         if isinstance(content, bytes | bytearray | memoryview):
             self.length, self.replayable = memoryview(content).nbytes, True
         elif isinstance(content, AsyncIterable):
-            self.asynchronous = True
+            self.asynchronous = not hasattr(content, "__iter__")
         elif isinstance(content, Readable):
             self._measure(content)
         elif not hasattr(content, "__iter__"):
@@ -80,7 +80,7 @@ class Body:
         content = self._content
         if isinstance(content, bytes | bytearray | memoryview):
             return iter((bytes(content),)) if self.length else iter(())
-        if isinstance(content, AsyncIterable):
+        if isinstance(content, AsyncIterable) and (awaiting or self.asynchronous):
             return self._awaited(content)
         if awaiting and isinstance(content, Readable) and not isinstance(content, BytesIO):
             return self._read_elsewhere(content)

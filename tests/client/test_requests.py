@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -296,3 +296,19 @@ def test_what_is_known_of_a_connection_does_not_keep_it(server: Server) -> None:
     assert info is not None
     assert info.bytes_received > 1200
     assert 0 < info.round_trip_time < 1
+
+
+class EitherWay:
+    """A body that can be iterated over with and without a loop, like httpx's multipart forms."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from (b"in ", b"turn")
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in (b"awaited ", b"in turn"):
+            yield piece
+
+
+def test_an_upload_of_what_can_be_awaited_and_need_not_be(client: specter.Client, kind: str) -> None:
+    expected = b"in turn" if kind == "blocking" else b"awaited in turn"
+    assert client.post("/echo", content=EitherWay()).content == expected
