@@ -13,10 +13,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from specter.quic.config import MILLISECOND, QuicConfig
-from specter.quic.events import CloseKind, ConnectionClosed
+from specter.quic.early_data import EarlyDataStatus
+from specter.quic.events import CloseKind, ConnectionClosed, TicketReceived
 from specter.testing.network import BurstLoss, Link
-from specter.testing.pair import Pair
+from specter.testing.pair import ALPN, Pair, fixed_credential
 from specter.testing.transfers import RESET_CODE, STOP_CODE, Action, Application, Order, Side
+from specter.tls.config import ServerTlsConfig
+from specter.tls.session import Resumption
+from specter.tls.tickets import TicketKeeper
 
 __all__ = ["Failed", "Scenario", "main", "replay", "scenario"]
 
@@ -41,6 +45,8 @@ class Scenario:
     orders: tuple[Order, ...]
     retry: bool
     key_updates: int
+    early_data: EarlyDataStatus = EarlyDataStatus.NONE
+    """What becomes of the first orders' going as early data."""
 
 
 def scenario(seed: int, *, size: int = 150_000) -> Scenario:
@@ -55,6 +61,7 @@ def scenario(seed: int, *, size: int = 150_000) -> Scenario:
         _orders(chance, size),
         retry=chance.random() < 0.2,
         key_updates=chance.choice([0, 0, 0, 1, 3]),
+        early_data=chance.choice([EarlyDataStatus.NONE, EarlyDataStatus.ACCEPTED, EarlyDataStatus.REJECTED]),
     )
 
 
@@ -118,6 +125,21 @@ def replay(seed: int, *, size: int = 150_000, inspect: Callable[[Pair], None] | 
         raise Failed(f"seed {seed} failed; again with: {line}\n{plan}\n{type(error).__name__}: {error}") from error
 
 
+def _server_tls(*, rejects: bool = False) -> ServerTlsConfig:
+    keeper = TicketKeeper(bytes(16), lambda: 0, context=b"has changed" if rejects else b"")
+    return ServerTlsConfig(credentials=(fixed_credential().tls,), alpn=ALPN, tickets=keeper)
+
+
+def _session(plan: Scenario) -> Resumption | None:
+    """Visit the server once, over a good network, for a ticket."""
+    if plan.early_data is EarlyDataStatus.NONE:
+        return None
+    visit = Pair(plan.seed, server_config=plan.server, server_tls=_server_tls())
+    visit.run(lambda: any(isinstance(event, TicketReceived) for event in visit.client.log))
+    session = next(event.session for event in visit.client.log if isinstance(event, TicketReceived))
+    return Resumption(session, 0, early_data=True)
+
+
 def _run(plan: Scenario, inspect: Callable[[Pair], None] | None = None) -> Pair:
     pair = Pair(
         plan.seed,
@@ -127,6 +149,8 @@ def _run(plan: Scenario, inspect: Callable[[Pair], None] | None = None) -> Pair:
         client_config=plan.client,
         server_config=plan.server,
         retry=plan.retry,
+        server_tls=_server_tls(rejects=plan.early_data is EarlyDataStatus.REJECTED),
+        resumption=_session(plan),
     )
     for _ in range(plan.key_updates):
         pair.transfer(len(pair.client.finished) + max(1, len(plan.orders) // 4), limit=LIMIT)
@@ -137,6 +161,8 @@ def _run(plan: Scenario, inspect: Callable[[Pair], None] | None = None) -> Pair:
     pair.run(lambda: all(end.connection.stats.bytes_in_flight == 0 for end in (server, pair.client)), limit=LIMIT)
     if inspect is not None:
         inspect(pair)
+    if pair.client.connection.early_data is not plan.early_data:
+        raise Failed(f"early data was {pair.client.connection.early_data.value}")
     _check_sides(pair.client, plan, is_client=True)
     _check_sides(server, plan, is_client=False)
     pair.close(limit=LIMIT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from specter.quic.early_data import EarlyDataStatus
 from specter.testing.pair import Pair
 from specter.testing.replay import Failed, main, replay, scenario
 from specter.testing.transfers import Action
@@ -32,6 +33,8 @@ def test_the_seeds_cover_what_they_should() -> None:
         assert sum(bool(getattr(plan.up, name)) for plan in plans) >= 30
     assert sum(plan.retry for plan in plans) >= 20
     assert sum(plan.key_updates > 0 for plan in plans) >= 40
+    for status in (EarlyDataStatus.NONE, EarlyDataStatus.ACCEPTED, EarlyDataStatus.REJECTED):
+        assert sum(plan.early_data is status for plan in plans) >= 50
 
 
 def test_a_failure_says_how_to_see_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
