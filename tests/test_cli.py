@@ -220,6 +220,31 @@ def test_missing_files_are_wrong_usage(run: Run, option: str, tmp_path: Path) ->
     assert "missing" in err
 
 
+def test_sessions_in_a_file(run: Run, tmp_path: Path) -> None:
+    words = ("URL/too-early", "--ssl-sessions", str(tmp_path / "sessions"), "-v", "--json-timing")
+    _, _, first = run(*words)
+    assert "resumed" not in first.splitlines()[2]
+    _, out, second = run(*words)
+    assert "X25519MLKEM768, resumed" in second
+    assert "early data" not in second.replace("early_data", "")
+    facts = json.loads(second.splitlines()[-1])
+    assert (facts["tls"]["resumed"], facts["early_data"]) == (True, None)
+    _, out, third = run("URL/bytes/3", *words[1:], "--tls-earlydata")
+    assert "* early data: accepted" in third
+    assert json.loads(third.splitlines()[-1])["early_data"] == "accepted"
+    assert out == content(0, 3)
+
+
+@POSIX
+def test_a_session_file_that_others_may_read(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "sessions"
+    path.write_text("{}")
+    path.chmod(0o644)
+    status, _, err = run("URL/bytes/1", "--ssl-sessions", str(path))
+    assert status == 2
+    assert f"chmod 600 {path}" in err
+
+
 def test_keylog(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "keys"
     assert run("URL/bytes/1", "--keylog", str(path))[0] == 0

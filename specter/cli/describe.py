@@ -47,7 +47,10 @@ def connection_facts(response: specter.Response) -> Iterator[tuple[str, str]]:
     kept = " (used again)" if response.timing.reused else ""
     yield "connection", f"{local} port {local_port} to {remote} port {remote_port}{kept}"
     yield "protocol", f"{response.http_version} over {info.quic_version}, ALPN {info.alpn}"
-    yield "TLS", f"{info.tls_version}, {info.cipher_suite}, key exchange {info.key_exchange}"
+    resumed = ", resumed" if info.resumed else ""
+    yield "TLS", f"{info.tls_version}, {info.cipher_suite}, key exchange {info.key_exchange}{resumed}"
+    if response.early_data is not None:
+        yield "early data", response.early_data
     if info.peer_certificates:
         leaf = info.peer_certificates[0]
         subject = leaf.subject.rfc4514_string() or "(no subject)"
@@ -67,7 +70,13 @@ def timing_line(response: specter.Response, count: int) -> str:
         "seconds": {"connected": timing.connected, "headers": timing.headers, "complete": timing.complete},
     }
     if info is not None:
-        facts["tls"] = {"cipher_suite": info.cipher_suite, "key_exchange": info.key_exchange, "alpn": info.alpn}
+        facts["tls"] = {
+            "cipher_suite": info.cipher_suite,
+            "key_exchange": info.key_exchange,
+            "alpn": info.alpn,
+            "resumed": info.resumed,
+        }
+    facts["early_data"] = response.early_data
     return json.dumps(facts)
 
 

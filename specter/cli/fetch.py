@@ -46,9 +46,12 @@ def open_client(options: Options) -> specter.Client:
                 timeout=specter.Timeouts(None, connect=options.connect_timeout, total=options.max_time),
                 resolve={f"{host}:{port}": address for host, port, address in options.resolve},
                 keylog=options.keylog,
+                session_cache=True if options.ssl_sessions is None else specter.SessionCache(options.ssl_sessions),
+                early_data=options.tls_earlydata,
             )
         except OSError as error:
-            raise Failure(f"{error.filename or 'certificates'}: {error.strerror}", USAGE) from error
+            reason = str(error) if error.strerror is None else f"{error.filename or 'certificates'}: {error.strerror}"
+            raise Failure(reason, USAGE) from error
         except ValueError as error:
             raise Failure(str(error), USAGE) from error
 

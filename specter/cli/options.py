@@ -44,6 +44,8 @@ class Options:
     resolve: tuple[tuple[str, int, str], ...]
     json_timing: bool
     keylog: str | None
+    ssl_sessions: str | None
+    tls_earlydata: bool
     fail: bool
 
     @property
@@ -121,6 +123,14 @@ def _add_connection(group: argparse._ArgumentGroup) -> None:
         help="connect to ADDRESS for HOST and PORT",
     )
     group.add_argument("--keylog", metavar="FILE", help="append TLS secrets in NSS format, for packet analysers")
+    group.add_argument(
+        "--ssl-sessions", metavar="FILE", help="resume TLS sessions kept in FILE, and keep new ones there"
+    )
+    group.add_argument(
+        "--tls-earlydata",
+        action="store_true",
+        help="send GET, HEAD and OPTIONS along with a resumed handshake; others could replay them",
+    )
 
 
 def parse_options(arguments: Sequence[str]) -> Options | None:
@@ -175,6 +185,8 @@ def _options(values: argparse.Namespace) -> Options:
         resolve=tuple(values.resolve),
         json_timing=values.json_timing,
         keylog=values.keylog,
+        ssl_sessions=values.ssl_sessions,
+        tls_earlydata=values.tls_earlydata,
         fail=values.fail,
     )
 
