@@ -172,7 +172,11 @@ class Transfer:
         """Wait for the head, but only so long; return whether it came. A failure is raised."""
         limit = self._budget.deadline(Wait.READ, clock.now())
         deadline = min(limit, clock.after(clock.now(), seconds))
-        if await self._until(HEAD, deadline):
+        if self._extras is None:
+            came = await self._connection.until(self.exchange, HEAD, deadline)
+        else:
+            came = await self._until_telling(HEAD, deadline)
+        if came:
             self._raise_if_failed(HEAD)
             return True
         if deadline == limit:
@@ -241,7 +245,11 @@ class Transfer:
 
     async def _wait(self, wanted: int, wait: Wait) -> None:
         deadline = self._budget.deadline(wait, clock.now())
-        if not await self._until(wanted, deadline):
+        if self._extras is None:
+            came = await self._connection.until(self.exchange, wanted, deadline)
+        else:
+            came = await self._until_telling(wanted, deadline)
+        if not came:
             raise self._budget.expired(wait)
         self._raise_if_failed(wanted)
 

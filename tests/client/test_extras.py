@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -289,3 +290,73 @@ def test_priorities_from_another_thread(client: specter.Client) -> None:
         changer.start()
         assert list(lines) == ["u=0"]
         changer.join()
+
+
+# -- what only an asyncio client does -----------------------------------------------------------------------
+
+
+def test_what_may_be_awaited(server: Server) -> None:
+    """A hook that is a coroutine function, and a body that is an asynchronous iterator, with all of the extras."""
+    told: list[tuple[int, str]] = []
+
+    async def tell(status: int, headers: specter.Headers) -> None:
+        await asyncio.sleep(0.01)
+        told.append((status, headers.get("link", "")))
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(5):
+            await asyncio.sleep(0.01)
+            yield bytes(1000)
+
+    async def main() -> None:
+        async with specter.AsyncClient(verify=server.ca_file, base_url=server.url) as client:
+            response = await client.post(
+                "/trailers-back",
+                content=pieces(),
+                trailers=lambda: {"x-a": "1"},
+                expect_continue=True,
+                on_informational=tell,
+            )
+            assert response.json() == {"size": 5000, "trailers": [["x-a", "1"]]}
+            assert told == [(100, "")]
+            await client.get("/hints", on_informational=tell)
+            assert told[1:] == [(103, f"</{number}>") for number in range(3)]
+            async with client.stream("GET", "/urgency") as response:
+                lines = response.aiter_lines()
+                assert await anext(lines) == "u=3"
+                response.reprioritize(specter.Priority(0))
+                assert [line async for line in lines] == ["u=0"]
+
+    asyncio.run(main())
+
+
+def test_an_awaited_body_that_is_not_wanted_is_not_begun(start_server: StartServer) -> None:
+    server = start_server(handle, expectation=lambda request: Reply(413))
+    begun = False
+
+    async def pieces() -> AsyncIterator[bytes]:
+        nonlocal begun
+        begun = True
+        yield b"x"
+
+    async def main() -> None:
+        async with specter.AsyncClient(verify=server.ca_file) as client:
+            response = await client.post(server.url + "/size", content=pieces(), expect_continue=True)
+            assert response.status_code == 413
+
+    asyncio.run(main())
+    assert not begun
+
+
+def test_a_hook_is_cancelled_with_its_request(server: Server) -> None:
+    async def for_ever(status: int, headers: specter.Headers) -> None:
+        await asyncio.sleep(60)
+
+    async def main() -> None:
+        async with specter.AsyncClient(verify=server.ca_file) as client:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.3):
+                    await client.get(server.url + "/hints", on_informational=for_ever)
+            assert (await client.get(server.url + "/bytes/1")).timing.reused
+
+    asyncio.run(main())

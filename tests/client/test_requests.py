@@ -312,3 +312,11 @@ class EitherWay:
 def test_an_upload_of_what_can_be_awaited_and_need_not_be(client: specter.Client, kind: str) -> None:
     expected = b"in turn" if kind == "blocking" else b"awaited in turn"
     assert client.post("/echo", content=EitherWay()).content == expected
+
+
+def test_header_fields_keep_their_order_and_repetitions(make_client: Any, server: Server) -> None:
+    fields = [("x-b", "1"), ("x-a", "2"), ("X-B", "3"), ("accept", "text/html"), ("x-b", "1")]
+    sent = said(make_client(server, headers=[("x-c", "4"), ("x-c", "5")]).get("/headers", headers=fields))["headers"]
+    expected = [[name.lower(), value] for name, value in fields]
+    assert [field for field in sent if field[0] in ("x-a", "x-b", "accept")] == expected
+    assert [field[1] for field in sent if field[0] == "x-c"] == ["4", "5"]

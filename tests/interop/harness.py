@@ -23,6 +23,7 @@ SCRIPTS = Path(__file__).parent / "servers"
 REPOSITORY = Path(__file__).parents[2]
 START_LIMIT = 15.0
 SIZES = (1, 1_000_000, 100_000_000)
+PAGE = "".join(f"<p>Paragraph {number} of a page that compresses well, too.</p>\n" for number in range(20_000))
 
 
 def content_digest(size: int) -> str:
@@ -39,6 +40,8 @@ def write_content(root: Path) -> None:
     for size in SIZES:
         with (root / "bytes" / str(size)).open("wb") as file:
             file.writelines(content_chunks(size, 1 << 20))
+    (root / "pages").mkdir()
+    (root / "pages" / "page.html").write_text(PAGE)
 
 
 def free_port(host: str) -> int:
@@ -147,6 +150,9 @@ class AioquicServer(ServerProcess):
         return (self.folder / "log").read_text().startswith("ready")
 
 
+ENCODINGS: dict[str, Any] = {"gzip": {}, "zstd": {}}
+
+
 class CaddyServer(ServerProcess):
     name = "caddy"
 
@@ -170,6 +176,7 @@ class CaddyServer(ServerProcess):
             "tls_connection_policies": [{"certificate_selection": {"any_tag": ["test"]}}],
             "routes": [
                 {"match": [{"path": ["/digest", "/echo"]}], "handle": [proxied]},
+                {"match": [{"path": ["/pages/*"]}], "handle": [{"handler": "encode", "encodings": ENCODINGS}]},
                 {"handle": [{"handler": "file_server", "root": str(self.root)}]},
             ],
         }

@@ -35,7 +35,8 @@ class _Handler(BaseHTTPRequestHandler):
             while size := int(self.rfile.readline(), 16):
                 yield self.rfile.read(size)
                 self.rfile.readline()
-            self.rfile.readline()
+            while self.rfile.readline().strip():
+                pass  # trailers
             return
         left = int(self.headers.get("Content-Length", "0"))
         while left:
