@@ -307,6 +307,7 @@ def test_a_server_without_extended_connect(
         assert tunnel.receive(timeout=5) == b"plain"
 
 
+@pytest.mark.interpreted
 def test_a_server_that_never_sends_its_settings(
     start_server: StartServer, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -318,6 +319,7 @@ def test_a_server_that_never_sends_its_settings(
     assert client.get("/bytes/1").status_code == 200
 
 
+@pytest.mark.interpreted
 def test_tunnels_wait_for_the_settings(
     start_server: StartServer, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

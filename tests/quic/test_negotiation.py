@@ -88,6 +88,7 @@ def test_both_sides_tell_what_they_chose_and_what_they_speak(
 # -- what a client refuses ----------------------------------------------------------------------------
 
 
+@pytest.mark.interpreted
 @pytest.mark.security
 @pytest.mark.parametrize(
     ("config", "information"),
@@ -104,6 +105,7 @@ def test_a_server_that_does_not_confirm_its_version(config: QuicConfig, informat
     assert event.error_code == VERSION_NEGOTIATION_ERROR
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize("config", [QuicConfig(), QuicConfig(versions=(QUIC_V2,))])
 def test_a_server_without_version_information(config: QuicConfig, forge: Forge) -> None:
     """Nothing was negotiated, so nothing needs to be confirmed (RFC 9368, section 4)."""
@@ -113,6 +115,7 @@ def test_a_server_without_version_information(config: QuicConfig, forge: Forge) 
     assert pair.client.version == config.first_version
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize("available", [(), (QUIC_V1,), (GREASE, QUIC_V2)])
 def test_what_else_a_server_speaks_counts_only_after_version_negotiation(
     available: tuple[int, ...], forge: Forge
@@ -124,6 +127,7 @@ def test_what_else_a_server_speaks_counts_only_after_version_negotiation(
 # -- ... after a Version Negotiation packet -----------------------------------------------------------
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize("information", [None, VersionInformation(QUIC_V1, (QUIC_V1,))])
 def test_a_restart_in_version_1(information: object, forge: Forge) -> None:
     """A server of before RFC 9368 says nothing: section 8 takes that for version 1 alone."""
@@ -134,6 +138,7 @@ def test_a_restart_in_version_1(information: object, forge: Forge) -> None:
     assert pair.client.version == QUIC_V1
 
 
+@pytest.mark.interpreted
 @pytest.mark.security
 @pytest.mark.parametrize(
     "information",
@@ -152,6 +157,7 @@ def test_a_restart_that_the_server_did_not_ask_for(information: object, forge: F
     assert event.error_code == VERSION_NEGOTIATION_ERROR
 
 
+@pytest.mark.interpreted
 def test_a_restart_with_versions_of_others_about(forge: Forge) -> None:
     forge("server", VersionInformation(QUIC_V2, (GREASE, QUIC_V2)))
     pair = Pair(server_config=QuicConfig(versions=(QUIC_V2,)))
@@ -167,6 +173,7 @@ def test_a_restart_then_compatible_negotiation() -> None:
     assert refusal(pair, "client").error_code == VERSION_NEGOTIATION_ERROR
 
 
+@pytest.mark.interpreted
 def test_a_restart_forgets_the_token_and_keeps_nothing_of_the_first_flight() -> None:
     pair = Pair(server_config=QuicConfig(versions=(QUIC_V2,)))
     pair.client._core.token = b"of version 1"
@@ -185,6 +192,7 @@ def test_a_restart_forgets_the_token_and_keeps_nothing_of_the_first_flight() -> 
 # -- what a server refuses ----------------------------------------------------------------------------
 
 
+@pytest.mark.interpreted
 @pytest.mark.security
 def test_a_client_whose_packets_are_of_another_version_than_it_says(forge: Forge) -> None:
     forge("client", VersionInformation(QUIC_V2, BOTH))
@@ -192,6 +200,7 @@ def test_a_client_whose_packets_are_of_another_version_than_it_says(forge: Forge
     assert refusal(pair, "server").error_code == VERSION_NEGOTIATION_ERROR
 
 
+@pytest.mark.interpreted
 def test_a_client_without_version_information(forge: Forge) -> None:
     forge("client", None)
     pair = Pair(server_config=QuicConfig(preferred_version=QUIC_V2))
@@ -199,6 +208,7 @@ def test_a_client_without_version_information(forge: Forge) -> None:
     assert pair.client.version == QUIC_V1
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize("preferred", [None, QUIC_V2])
 def test_a_server_takes_nothing_that_was_not_offered(preferred: int | None, forge: Forge) -> None:
     forge("client", VersionInformation(QUIC_V1, (GREASE, 0x709A50C4, QUIC_V1)))
@@ -207,6 +217,7 @@ def test_a_server_takes_nothing_that_was_not_offered(preferred: int | None, forg
     assert pair.client.version == QUIC_V1
 
 
+@pytest.mark.interpreted
 @pytest.mark.security
 @pytest.mark.parametrize("sender", ["client", "server"])
 @pytest.mark.parametrize("value", [b"", b"\0\0\0", bytes(4), b"\0\0\0\1\0\0\0\0", b"\0\0\0\1\0"])
