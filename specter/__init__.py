@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from specter.client.api import delete, get, head, options, patch, post, put, request, stream
     from specter.client.async_client import AsyncClient
     from specter.client.async_response import AsyncResponse
+    from specter.client.async_tunnel import AsyncTunnel
+    from specter.client.async_websocket import AsyncWebSocket
     from specter.client.client import Client
     from specter.client.decoding import DecodingLimits
     from specter.client.discovery import Discovery
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
     from specter.client.timing import Timing
     from specter.client.tunnel import Tunnel
     from specter.client.url import URL
+    from specter.client.websocket import WebSocket
     from specter.net.https_records import HttpsRecords
     from specter.net.info import ConnectionInfo
     from specter.net.sessions import SessionCache
@@ -75,6 +78,8 @@ __all__ = [
     "AltSvcCache",
     "AsyncClient",
     "AsyncResponse",
+    "AsyncTunnel",
+    "AsyncWebSocket",
     "CertificateError",
     "Client",
     "ConnectError",
@@ -114,6 +119,7 @@ __all__ = [
     "TunnelRefused",
     "TunnelUnsupported",
     "UnsupportedProtocol",
+    "WebSocket",
     "WebSocketClosed",
     "WriteTimeout",
     "__version__",
@@ -135,6 +141,8 @@ _HOMES = {
     "specter.client.altsvc_cache": ("AltSvcCache",),
     "specter.client.async_client": ("AsyncClient",),
     "specter.client.async_response": ("AsyncResponse",),
+    "specter.client.async_tunnel": ("AsyncTunnel",),
+    "specter.client.async_websocket": ("AsyncWebSocket",),
     "specter.client.client": ("Client",),
     "specter.client.decoding": ("DecodingLimits",),
     "specter.client.discovery": ("Discovery",),
@@ -148,6 +156,7 @@ _HOMES = {
     "specter.client.timing": ("Timing",),
     "specter.client.tunnel": ("Tunnel",),
     "specter.client.url": ("URL",),
+    "specter.client.websocket": ("WebSocket",),
     "specter.net.https_records": ("HttpsRecords",),
     "specter.net.info": ("ConnectionInfo",),
     "specter.net.sessions": ("SessionCache",),

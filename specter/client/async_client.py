@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from specter.client.async_response import AsyncResponse
+from specter.client.async_tunnel import AsyncTunnel, Opening
 from specter.client.base_client import CLIENT, BaseClient, Default, split_timeout
-from specter.client.options import RequestOptions
+from specter.client.options import RequestOptions, TunnelOptions, WebSocketOptions
 from specter.client.request import Request
 from specter.client.timeouts import TimeoutTypes
 from specter.client.url import URL
 from specter.net.aio import AsyncConnection
 from specter.net.aio_driver import LoopDriver
+
+if TYPE_CHECKING:
+    from specter.client.async_websocket import AsyncWebSocket
 
 __all__ = ["AsyncClient"]
 
@@ -110,6 +114,43 @@ class AsyncClient(BaseClient[AsyncConnection, AsyncResponse]):
     async def delete(self, url: str | URL, **options: Unpack[RequestOptions]) -> AsyncResponse:
         """DELETE; ``options`` are those of :meth:`request`."""
         return await self._request("DELETE", url, options, stream=False)
+
+    # -- tunnels ------------------------------------------------------------------------------------
+
+    def tunnel(
+        self, url: str | URL, protocol: str | None = "websocket", **options: Unpack[TunnelOptions]
+    ) -> Opening[AsyncTunnel]:
+        """Open a tunnel of raw bytes, as :meth:`Client.tunnel` does::
+
+            async with client.tunnel("https://example.com/chat", "websocket") as tunnel:
+                await tunnel.send(b"...")
+                data = await tunnel.receive()
+
+        It can also be awaited, and must be closed then.
+        """
+        return Opening(self._open_tunnel(url, protocol, options))
+
+    async def _open_tunnel(self, url: str | URL, protocol: str | None, options: TunnelOptions) -> AsyncTunnel:
+        self.attach()
+        return AsyncTunnel(*await self._tunnel(url, protocol, AsyncResponse, options))
+
+    def websocket(self, url: str | URL, **options: Unpack[WebSocketOptions]) -> Opening[AsyncWebSocket]:
+        """Open a WebSocket, as :meth:`Client.websocket` does::
+
+            async with client.websocket("wss://example.com/chat", subprotocols=["chat"]) as socket:
+                await socket.send("hello")
+                async for message in socket:
+                    ...
+
+        It can also be awaited, and must be closed then.
+        """
+        return Opening(self._open_websocket(url, options))
+
+    async def _open_websocket(self, url: str | URL, options: WebSocketOptions) -> AsyncWebSocket:
+        from specter.client.async_websocket import AsyncWebSocket, TaskMutex
+
+        self.attach()
+        return AsyncWebSocket(*await self._websocket(url, AsyncResponse, options), (TaskMutex(), TaskMutex()))
 
     # -- the end ------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Generic, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, Unpack, cast
 
 from specter._version import __version__
 from specter.client.base_response import BaseResponse
@@ -12,7 +12,7 @@ from specter.client.decoding import DecodeTypes, make_limits
 from specter.client.discovery import Discovery
 from specter.client.headers import Headers, HeaderTypes
 from specter.client.limits import DEFAULT_LIMITS, Limits
-from specter.client.options import BuildOptions, RequestOptions, TunnelOptions
+from specter.client.options import BuildOptions, RequestOptions, TunnelOptions, WebSocketOptions
 from specter.client.pool import Pool
 from specter.client.request import Request
 from specter.client.security import CertTypes, Path, Security, VerifyTypes
@@ -30,11 +30,14 @@ from specter.net.sessions import SessionCache
 from specter.net.tunnel import TunnelTransfer
 from specter.quic.config import QuicConfig
 
+if TYPE_CHECKING:
+    from specter.client.messages import Messages
+
 __all__ = ["CLIENT", "BaseClient", "Default", "split_timeout"]
 
 USER_AGENT: Final = f"specter/{__version__}"
-
-
+MAX_MESSAGE: Final = 4 << 20
+"""Bytes of the largest message that a WebSocket receives, unless the caller says otherwise."""
 MAX_SPIN: Final = 1_000_000
 """Microseconds; who wants to wait longer than this without sleeping has made a mistake."""
 
@@ -158,6 +161,24 @@ class BaseClient(Generic[C, R]):
         )
         limits = self.timeout if isinstance(timeout, Default) else Timeouts.of(timeout)
         return await open_tunnel(self._pool, request, limits, respond)
+
+    async def _websocket(
+        self, url: str | URL, respond: type[R], options: WebSocketOptions
+    ) -> tuple[R, TunnelTransfer, Messages, str | None]:
+        """Open a WebSocket: return the answer, the tunnel, what makes messages of its bytes, and the subprotocol."""
+        from specter.client.websocket_handshake import HandshakeOffer
+
+        offer = HandshakeOffer(options.get("subprotocols", ()), compression=options.get("compression", True))
+        wanted: TunnelOptions = {"headers": offer.merge(options.get("headers")), "params": options.get("params")}
+        if "timeout" in options:
+            wanted["timeout"] = options["timeout"]
+        response, transfer = await self._tunnel(url, "websocket", respond, wanted)
+        try:
+            messages = offer.accept(response.headers, options.get("max_size", MAX_MESSAGE))
+            return response, transfer, messages, offer.subprotocol(response.headers)
+        except BaseException:
+            transfer.close()
+            raise
 
     def _merged(self, url: str | URL) -> str | URL:
         base = self._base_url

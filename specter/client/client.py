@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from specter.client.base_client import CLIENT, BaseClient, Default, split_timeout
-from specter.client.options import RequestOptions, TunnelOptions
+from specter.client.options import RequestOptions, TunnelOptions, WebSocketOptions
 from specter.client.request import Request
 from specter.client.response import Response
 from specter.client.timeouts import TimeoutTypes
@@ -17,6 +17,9 @@ from specter.client.url import URL
 from specter.net.blocking import BlockingConnection
 from specter.net.inline import run_inline
 from specter.net.threads import ThreadDriver
+
+if TYPE_CHECKING:
+    from specter.client.websocket import WebSocket
 
 __all__ = ["Client"]
 
@@ -121,6 +124,33 @@ class Client(BaseClient[BlockingConnection, Response]):
             TunnelUnsupported: it does not offer extended CONNECT.
         """
         return Tunnel(*run_inline(self._tunnel(url, protocol, Response, options)))
+
+    def websocket(self, url: str | URL, **options: Unpack[WebSocketOptions]) -> WebSocket:
+        """Open a WebSocket (RFC 6455) to an ``https`` or ``wss`` URL over HTTP/3 (RFC 9220). Close it at the end.
+
+        ::
+
+            with client.websocket("wss://example.com/chat", subprotocols=["chat"]) as socket:
+                socket.send("hello")
+                for message in socket:
+                    ...
+
+        * ``subprotocols``: those to offer, the favourite first; ``socket.subprotocol`` is the server's choice
+        * ``compression``: offer to compress messages (RFC 7692), which is so unless it is False
+        * ``max_size``: bytes of the largest message that is received (4 MiB; None: no limit); a larger one closes the
+          WebSocket with code 1009
+        * ``params``, ``headers``, ``timeout``: those of :meth:`request`; the total limit counts until it is open
+
+        It needs the extra ``websocket``.
+
+        Raises:
+            TunnelRefused: the server answered with another status than 2xx.
+            TunnelUnsupported: it does not offer WebSockets over HTTP/3.
+        """
+        from specter.client.websocket import ThreadMutex, WebSocket
+
+        opened = run_inline(self._websocket(url, Response, options))
+        return WebSocket(*opened, (ThreadMutex(), ThreadMutex()))
 
     # -- the end ------------------------------------------------------------------------------------
 

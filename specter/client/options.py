@@ -52,6 +52,17 @@ class TunnelOptions(TypedDict, total=False):
     timeout: TimeoutTypes
 
 
+class WebSocketOptions(TypedDict, total=False):
+    """What :meth:`Client.websocket` takes besides the URL."""
+
+    subprotocols: Sequence[str]
+    compression: bool
+    max_size: int | None
+    params: ParamTypes
+    headers: HeaderTypes | None
+    timeout: TimeoutTypes
+
+
 class ConnectionOptions(TypedDict, total=False):
     """What :class:`Client` takes to make connections."""
 

@@ -52,6 +52,13 @@ class Tunnel(BaseTunnel[Response]):
             raise ValueError("the buffer is empty")
         return run_inline(self._use().receive_into(view, moment(timeout)))
 
+    def close(self) -> None:
+        """End the tunnel: what is not finished in either direction is cancelled. Any number of times.
+
+        A thread that waits in it gets ``StreamClosed``.
+        """
+        self._end()
+
     def __enter__(self) -> Tunnel:
         return self
 

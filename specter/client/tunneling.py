@@ -113,8 +113,7 @@ class BaseTunnel(Generic[R]):
     def is_closed(self) -> bool:
         return self._closed
 
-    def close(self) -> None:
-        """End the tunnel: what is not finished in either direction is cancelled. Any number of times."""
+    def _end(self) -> None:
         if not self._closed:
             self._closed = True
             self._transfer.close()

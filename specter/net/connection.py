@@ -8,7 +8,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Final, Protocol
 
-from specter.errors import Error, LocalProtocolError, NetworkError, TunnelUnsupported
+from specter.errors import Error, LocalProtocolError, NetworkError, StreamClosed, TunnelUnsupported
 from specter.h3.errors import H3ErrorCode
 from specter.h3.events import Headers
 from specter.net import clock
@@ -325,6 +325,8 @@ class BaseConnection(ABC):
             self._flush()
 
     def _release(self, exchange: Exchange) -> None:
+        if exchange.is_tunnel:
+            exchange.fail(partial(StreamClosed, "the tunnel was closed"), retry_safe=False)
         if self._exchanges.remove(exchange) and not self.closed:
             if not (exchange.flags & END and exchange.sent_all):
                 self._engine.cancel(exchange.stream_id)

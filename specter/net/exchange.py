@@ -76,12 +76,12 @@ class Exchange:
         "flags",
         "headers",
         "interim",
+        "is_tunnel",
         "retry_safe",
         "sent_all",
         "signs",
         "sleepers",
         "status",
-        "stop_code",
         "stop_code",
         "stream_id",
         "trailers",
@@ -89,12 +89,12 @@ class Exchange:
 
     def __init__(self) -> None:
         self.stream_id = -1
+        self.is_tunnel = False
+        """It is used by several callers at once."""
         self.extended = False
         """It begins with an extended CONNECT, which the server has to allow first (RFC 9220)."""
         self.flags = 0
         self.status = 0
-        self.stop_code = 0
-        """Why the server stopped reading."""
         self.stop_code = 0
         """Why the server stopped reading."""
         self.headers: Headers = ()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from specter.errors import LocalProtocolError, ReadTimeout, StreamReset
+from specter._wire import NEVER
+from specter.errors import LocalProtocolError, ReadTimeout, StreamReset, WriteTimeout
+from specter.net import clock
 from specter.net.budget import Budget, Wait
 from specter.net.connection import BaseConnection, Fields
 from specter.net.exchange import END, FAILED, READABLE, STOPPED, WRITABLE
@@ -27,6 +29,7 @@ class TunnelTransfer(Transfer):
 
     async def start(self, fields: Fields, body: object = None) -> None:
         """Send the request, once the server has said that it takes such ones."""
+        self.exchange.is_tunnel = True
         self.exchange.extended = any(name == b":protocol" for name, _ in fields)
         await self._open(fields, fin=False)
 
@@ -36,11 +39,11 @@ class TunnelTransfer(Transfer):
 
     # -- sending ------------------------------------------------------------------------------------
 
-    async def send(self, data: bytes | bytearray | memoryview) -> None:
-        """Send all of ``data``, waiting where flow control makes it wait.
+    async def send(self, data: bytes | bytearray | memoryview, deadline: int = NEVER) -> None:
+        """Send all of ``data``, waiting where flow control makes it wait, as long as the write timeout allows.
 
         Raises:
-            WriteTimeout: and how much of ``data`` left is unknown.
+            WriteTimeout: also at ``deadline``; how much of ``data`` left is unknown.
             StreamReset: the server reads no more.
         """
         view = memoryview(data).cast("B")
@@ -48,7 +51,17 @@ class TunnelTransfer(Transfer):
             taken = self.offer(view)
             view = view[taken:]
             if not taken:
-                await self._wait(WRITABLE | STOPPED, Wait.WRITE)
+                await self.writable(deadline)
+
+    async def writable(self, deadline: int = NEVER) -> None:
+        """Wait until something may go that was offered in vain.
+
+        Raises:
+            WriteTimeout: not before ``deadline``, or within the write timeout.
+        """
+        limit = min(deadline, self._budget.deadline(Wait.WRITE, clock.now()))
+        if not await self._connection.until(self.exchange, WRITABLE | STOPPED, limit):
+            raise WriteTimeout("the server took no more of what is sent through the tunnel in time")
 
     def offer(self, view: memoryview) -> int:
         """Send what goes without waiting; return how many bytes that were."""
@@ -82,12 +95,21 @@ class TunnelTransfer(Transfer):
         Raises:
             ReadTimeout: nothing came before ``deadline``.
         """
+        while (data := await self.receive_or_write(limit, deadline, writes=False)) is None:
+            pass
+        return data
+
+    async def receive_or_write(self, limit: int, deadline: int, *, writes: bool) -> bytes | None:
+        """Like ``receive``, but with ``writes`` None is returned once something that was offered in vain may go."""
         exchange = self.exchange
-        while True:
-            if exchange.flags & READABLE and (data := self._connection.read(exchange, limit)):
-                return data
-            if await self._at_end_or_more(deadline):
-                return b""
+        if exchange.flags & READABLE and (data := self._connection.read(exchange, limit)):
+            return data
+        if not exchange.flags & (READABLE | END):
+            wanted = READABLE | END | (WRITABLE | STOPPED if writes else 0)
+            if not await self._connection.until(exchange, wanted, deadline):
+                raise ReadTimeout("nothing came through the tunnel in time")
+            self._raise_if_failed(READABLE | END)
+        return b"" if exchange.flags & (READABLE | END) == END else None
 
     async def receive_into(self, view: memoryview, deadline: int) -> int:
         """Fill ``view`` as far as bytes are here, with at least one; 0 at the end."""
@@ -95,17 +117,11 @@ class TunnelTransfer(Transfer):
         while True:
             if exchange.flags & READABLE and (count := self._connection.readinto(exchange, view)):
                 return count
-            if await self._at_end_or_more(deadline):
+            if exchange.flags & (READABLE | END) == END:
                 return 0
-
-    async def _at_end_or_more(self, deadline: int) -> bool:
-        """Wait for more; return whether there is none because the direction has ended."""
-        exchange = self.exchange
-        if not exchange.flags & (READABLE | END):
             if not await self._connection.until(exchange, READABLE | END, deadline):
                 raise ReadTimeout("nothing came through the tunnel in time")
             self._raise_if_failed(READABLE | END)
-        return bool(exchange.flags & END) and not exchange.flags & READABLE
 
     @property
     def ended(self) -> bool:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from specter.testing.network import BurstLoss, Link, Network
     from specter.testing.server import Server
     from specter.testing.simulation import Simulation, Stalled
+    from specter.testing.websocketing import websocket
 
 __all__ = [
     "BurstLoss",
@@ -26,6 +27,7 @@ __all__ = [
     "Server",
     "Simulation",
     "Stalled",
+    "websocket",
 ]
 
 _HOMES = {
@@ -42,6 +44,7 @@ _HOMES = {
     "Server": "server",
     "Simulation": "simulation",
     "Stalled": "simulation",
+    "websocket": "websocketing",
 }
 
 

@@ -56,7 +56,8 @@ class Server:
 
     ``tunnel`` answers CONNECT, plain and extended (RFC 9220), as soon as it comes: with a 2xx reply whose body reads
     ``request.stream`` and yields what goes back, or with a refusal. After it come the built-in paths, as tunnels of the
-    protocols ``websocket`` (raw bytes, no frames) and ``echo``, and an echo for plain CONNECT to any host's port 7.
+    protocols ``websocket`` (raw bytes, no frames) and ``echo``, ``/websocket``, which echoes messages, and an echo for
+    plain CONNECT to any host's port 7.
 
     A client that asks first (``Expect: 100-continue``) may send the body for ``handler``, unless ``expectation``
     returns a reply to the header section.

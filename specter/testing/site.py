@@ -116,6 +116,10 @@ def built_in_tunnel(request: Request) -> Reply | None:
     """Answer a CONNECT: the built-in paths in both directions, and the echo service (RFC 862) of any host."""
     if not request.protocol:
         return Reply(body=_echoed(request)) if request.authority.endswith(":7") else _text(502, "only port 7\n")
+    if request.protocol == "websocket" and request.path == "/websocket":
+        from specter.testing.websocketing import websocket
+
+        return websocket(request, lambda message: [message], subprotocols=("echo",))
     return _built_in(request) if request.protocol in TUNNEL_PROTOCOLS else None
 
 

@@ -114,6 +114,79 @@ class Response:
         self.close()
 
 
+class Tunnel:
+    """An ``AsyncTunnel`` with the methods of ``Tunnel``."""
+
+    def __init__(self, inner: specter.AsyncTunnel, runner: LoopThread) -> None:
+        self._inner = inner
+        self._runner = runner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def send(self, data: bytes | bytearray | memoryview) -> None:
+        self._runner.run(self._inner.send(data))
+
+    def send_eof(self) -> None:
+        self._runner.run(self._inner.send_eof())
+
+    def receive(self, *arguments: Any, **options: Any) -> bytes:
+        return self._runner.run(self._inner.receive(*arguments, **options))
+
+    def receive_into(self, buffer: bytearray | memoryview, **options: Any) -> int:
+        return self._runner.run(self._inner.receive_into(buffer, **options))
+
+    def close(self) -> None:
+        self._runner.run(self._inner.aclose())
+
+    def __enter__(self) -> Tunnel:
+        return self
+
+    def __exit__(self, *details: Any) -> None:
+        self._runner.run(self._inner.__aexit__(*details))
+
+
+class WebSocket:
+    """An ``AsyncWebSocket`` with the methods of ``WebSocket``."""
+
+    def __init__(self, inner: specter.AsyncWebSocket, runner: LoopThread) -> None:
+        self._inner = inner
+        self._runner = runner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def send(self, message: Any) -> None:
+        self._runner.run(self._inner.send(message))
+
+    def receive(self, timeout: float | None = None) -> str | bytes:
+        return self._runner.run(self._inner.receive(timeout))
+
+    def ping(self, payload: bytes | None = None) -> None:
+        self._runner.run(self._inner.ping(payload))
+
+    def close(self, *arguments: Any, **options: Any) -> None:
+        self._runner.run(self._inner.aclose(*arguments, **options))
+
+    def __iter__(self) -> Iterator[str | bytes]:
+        iterator = aiter(self._inner)
+
+        async def step() -> list[str | bytes]:
+            try:
+                return [await anext(iterator)]
+            except StopAsyncIteration:
+                return []
+
+        while found := self._runner.run(step()):
+            yield found[0]
+
+    def __enter__(self) -> WebSocket:
+        return self
+
+    def __exit__(self, *details: Any) -> None:
+        self._runner.run(self._inner.__aexit__(*details))
+
+
 class Client:
     """An ``AsyncClient`` with the methods of ``Client``."""
 
@@ -166,6 +239,18 @@ class Client:
                 raise
         else:
             self._runner.run(manager.__aexit__(None, None, None))
+
+    def tunnel(self, *arguments: Any, **options: Any) -> Tunnel:
+        async def opened() -> specter.AsyncTunnel:
+            return await self._inner.tunnel(*arguments, **options)
+
+        return Tunnel(self._runner.run(opened()), self._runner)
+
+    def websocket(self, *arguments: Any, **options: Any) -> WebSocket:
+        async def opened() -> specter.AsyncWebSocket:
+            return await self._inner.websocket(*arguments, **options)
+
+        return WebSocket(self._runner.run(opened()), self._runner)
 
     def close(self) -> None:
         self._runner.run(self._inner.aclose())

@@ -21,11 +21,6 @@ from specter.testing.responder import Responder
 from tests.client.support import MakeClient, StartServer
 
 
-@pytest.fixture
-def kind() -> str:
-    return "blocking"
-
-
 def receive_all(tunnel: specter.Tunnel, timeout: float = 10) -> bytes:
     pieces = []
     while piece := tunnel.receive(timeout=timeout):
@@ -252,6 +247,25 @@ def test_a_tunnel_that_is_closed(client: specter.Client) -> None:
     for use in (tunnel.receive, tunnel.send_eof, lambda: tunnel.send(b"x"), lambda: tunnel.receive_into(bytearray(1))):
         with pytest.raises(specter.StreamClosed):
             use()
+
+
+def test_closing_wakes_a_thread_that_receives(client: specter.Client) -> None:
+    tunnel = client.tunnel("/echo")
+    ended: list[BaseException] = []
+
+    def receive() -> None:
+        try:
+            tunnel.receive()
+        except specter.Error as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=receive)
+    thread.start()
+    time.sleep(0.1)
+    tunnel.close()
+    thread.join(10)
+    (error,) = ended
+    assert isinstance(error, specter.StreamClosed)
 
 
 def test_closing_cancels_at_the_server(start_server: StartServer, make_client: MakeClient) -> None:
