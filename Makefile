@@ -1,6 +1,6 @@
 # What people type most. The work is in ci/, where CI calls the same scripts.
 
-.PHONY: demo test lint sanitize wheel bench gate setup clean
+.PHONY: demo test lint sanitize wheel bench gate manual setup clean
 
 demo: setup
 	@ci/demo
@@ -22,6 +22,9 @@ bench: setup
 
 gate: setup
 	@ci/gate
+
+manual: setup
+	@ci/manual
 
 setup:
 	@ci/setup

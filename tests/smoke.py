@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import specter
@@ -20,7 +21,15 @@ def main() -> None:
     with Server() as server, specter.Client(verify=server.ca_file) as client:
         response = client.get(server.url + "/bytes/1000000")
         assert (response.status_code, len(response.content)) == (200, 1_000_000)
+    _check_command()
     print(f"specter {specter.__version__}: {expected}, {library}")
+
+
+def _check_command() -> None:
+    """Without its extra the command says in one line what to install."""
+    done = subprocess.run([sys.executable, "-m", "specter", "--help"], capture_output=True, text=True, check=False)
+    said = "specter: the command needs click: pip install 'specter[cli]'\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", said), done
 
 
 if __name__ == "__main__":

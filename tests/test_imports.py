@@ -14,7 +14,18 @@ import pytest
 import specter
 
 ROOT = Path(__file__).parents[1]
-OPTIONAL = ("aioquic", "backports", "brotli", "httpx", "hypothesis", "pytest", "rich", "specter.cli", "specter.testing")
+OPTIONAL = (
+    "aioquic",
+    "backports",
+    "brotli",
+    "click",
+    "httpx",
+    "hypothesis",
+    "pytest",
+    "rich",
+    "specter.cli",
+    "specter.testing",
+)
 NEEDS_OTHERS = ("specter.integrations.", "specter.testing.fixtures")
 """Modules that exist for a package which need not be installed."""
 

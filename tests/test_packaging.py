@@ -23,7 +23,8 @@ TREE = (
     "CONTRIBUTING.md",
     "Makefile",
 )
-FOLDERS = ("specter", "tests", "ci", ".ci")
+FOLDERS = ("specter", "tests", "ci", ".ci", "docs")
+MANUAL = "data/share/man/man1/specter.1"
 TOY = "def add(int a, int b):\n    return a + b\n"
 BUILT = shutil.ignore_patterns("*.so", "*.c", "__pycache__", "*.html")
 
@@ -90,9 +91,9 @@ def test_the_pure_wheel_has_every_module_and_nothing_else(tree: Path) -> None:
         path.relative_to(tree).as_posix() for path in (tree / "specter").rglob("*.py*") if path.suffix != ".pyx"
     }
     with wheel_of(tree) as wheel:
-        names = {name for name in wheel.namelist() if ".dist-info/" not in name}
+        names = {name.partition(".data/")[2] or name for name in wheel.namelist() if ".dist-info/" not in name}
         metadata = wheel.read(next(name for name in wheel.namelist() if name.endswith("METADATA"))).decode()
-    assert names == {*expected, "specter/py.typed"}
+    assert names == {*expected, "specter/py.typed", MANUAL}
     assert "License-Expression: MIT" in metadata
     assert "Requires-Python: >=3.11" in metadata
     wanted = [line.partition(";")[0] for line in metadata.splitlines() if line.startswith("Requires-Dist")]

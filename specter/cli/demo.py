@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
 import specter
 from specter.cli.describe import connection_facts
+from specter.cli.display import Display, human_bytes
 from specter.cli.failure import SUCCESS, Failure
-from specter.cli.progress import choose_progress, human_bytes
 
 __all__ = ["run_demo", "serve_for_demo"]
 
@@ -25,28 +24,14 @@ MEGABYTE: Final = 1_000_000
 SERVER: Final = "from specter.cli.demo import serve_for_demo; serve_for_demo()"
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of ``specter demo``."""
-    parser = argparse.ArgumentParser(
-        prog="specter demo",
-        description="Start a local HTTP/3 server, fetch a little and a lot from it, and tell what was negotiated.",
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--size", type=_megabytes, default=100, metavar="MB", help="download size (default: %(default)s)"
-    )
-    return parser
-
-
-def run_demo(arguments: Sequence[str]) -> int:
-    """Run the demonstration; about the size's worth of seconds on the pure-Python core, see ``--size``."""
-    options = make_parser().parse_args(arguments)
+def run_demo(size: int) -> int:
+    """Run the demonstration with a download of ``size`` megabytes."""
     print(f"Specter {specter.__version__}: a local HTTP/3 server and this client, over UDP on the loopback interface")
     try:
         with demo_server() as (url, ca_file), specter.Client(verify=ca_file) as client:
             _small(client, url)
             _warm(client, url)
-            _large(client, url, options.size * MEGABYTE)
+            _large(client, url, size * MEGABYTE)
     except specter.Error as error:
         raise Failure(str(error)) from error
     _tell("core", _core())
@@ -90,7 +75,6 @@ def _small(client: specter.Client, url: str) -> None:
     response.raise_for_status()
     for label, fact in connection_facts(response):
         _tell(label, fact)
-    _tell("checked", f"its chain, its dates and its name for {response.url.host}")
     connected, complete = response.timing.connected or 0.0, response.timing.complete or 0.0
     _tell("first GET", f"{response.status_code}, 1 byte in {_ms(complete)}, {_ms(connected)} of it for the handshake")
 
@@ -108,18 +92,15 @@ def _warm(client: specter.Client, url: str) -> None:
 def _large(client: specter.Client, url: str, size: int) -> None:
     """Download ``size`` bytes, check every one of them, and tell how fast they came."""
     expected = _Expected()
-    progress = choose_progress(sys.stderr, wanted=True)
-    progress.start(size)
     start, processor = time.perf_counter(), time.process_time()
-    try:
+    with Display() as display:
+        bar = display.bar("download", size)
         with client.stream("GET", f"{url}/bytes/{size}") as response:
             response.raise_for_status()
             buffer = memoryview(bytearray(CHUNK))
             while count := response.readinto(buffer):
                 expected.check(buffer[:count])
-                progress.advance(count)
-    finally:
-        progress.stop()
+                bar.advance(count)
     seconds, processor = time.perf_counter() - start, time.process_time() - processor
     if expected.offset != size:
         raise Failure(f"{expected.offset} bytes came, not {size}")
@@ -159,9 +140,3 @@ def _tell(label: str, text: str) -> None:
 
 def _ms(seconds: float) -> str:
     return f"{seconds * 1000:.1f} ms"
-
-
-def _megabytes(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 100_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of megabytes")
-    return int(text)

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import BinaryIO, Protocol
+import threading
+from typing import BinaryIO, Final, Protocol
 
-from specter.cli.failure import Failure, ReaderGone
+from specter.cli.failure import USAGE, Failure, ReaderGone
+from specter.cli.options import REMOTE_NAME
 
-__all__ = ["FileOutput", "Output", "StandardOutput", "discard_standard_output", "open_output"]
+__all__ = ["FileOutput", "Output", "StandardOutput", "discard_standard_output", "open_output", "remote_name"]
+
+_NO_NAMES: Final = ("", ".", "..")
 
 
 class Output(Protocol):
     """Takes the bytes of one response in order."""
 
-    name: str
     to_terminal: bool
 
+    @property
+    def began(self) -> bool:
+        """Whether bytes went where they cannot be taken back from."""
+
     def write(self, data: bytes | memoryview) -> None: ...
+
+    def restart(self) -> None:
+        """Forget what was written: another attempt begins."""
 
     def close(self) -> None: ...
 
@@ -26,6 +36,7 @@ class FileOutput:
     """A file, opened when the first response bytes are there: a failed request leaves an old file alone."""
 
     to_terminal = False
+    began = False
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -37,7 +48,16 @@ class FileOutput:
                 self._file = open(self.name, "wb")  # noqa: SIM115  closed in close()
             self._file.write(data)
         except OSError as error:
-            raise Failure(f"cannot write {self.name}: {error.strerror}") from error
+            raise self._failure(error) from error
+
+    def restart(self) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.seek(0)
+            self._file.truncate()
+        except OSError as error:
+            raise self._failure(error) from error
 
     def close(self) -> None:
         if self._file is None:
@@ -45,21 +65,32 @@ class FileOutput:
         try:
             self._file.close()
         except OSError as error:
-            raise Failure(f"cannot write {self.name}: {error.strerror}") from error
+            raise self._failure(error) from error
+
+    def _failure(self, error: OSError) -> Failure:
+        return Failure(f"cannot write {self.name}: {error.strerror}")
 
 
 class StandardOutput:
-    """Standard output. Binary data does not go to a terminal unless the caller insists."""
+    """Standard output. Binary data does not go to a terminal unless the caller insists.
 
-    name = "standard output"
+    Of several transfers at once each has it for itself (``turn``) from its first byte to its end.
+    """
 
-    def __init__(self, insist: bool = False) -> None:
+    def __init__(self, turn: threading.Lock, insist: bool = False) -> None:
         self.to_terminal = sys.stdout.isatty()
+        self.began = False
         self._guard = self.to_terminal and not insist
+        self._turn = turn
+        self._has_turn = False
 
     def write(self, data: bytes | memoryview) -> None:
         if self._guard and b"\0" in bytes(data):
             raise Failure("binary data would garble the terminal; use -o FILE, or -o - to see it anyway")
+        if not self._has_turn:
+            self._turn.acquire()
+            self._has_turn = True
+        self.began = self.began or len(data) > 0
         try:
             sys.stdout.buffer.write(data)
             if self.to_terminal:
@@ -67,18 +98,38 @@ class StandardOutput:
         except BrokenPipeError:
             raise ReaderGone from None
 
+    def restart(self) -> None:
+        """Nothing was written, or nobody restarts."""
+
     def close(self) -> None:
         try:
             sys.stdout.buffer.flush()
         except BrokenPipeError:
             raise ReaderGone from None
+        finally:
+            if self._has_turn:
+                self._has_turn = False
+                self._turn.release()
 
 
-def open_output(name: str | None) -> Output:
-    """Return where ``-o name`` sends the body; ``None`` is no ``-o``, ``"-"`` standard output on purpose."""
+def open_output(name: str | None, url: str, turn: threading.Lock) -> Output:
+    """Return where the body of ``url`` goes: ``name`` is None without ``-o`` and ``-O``.
+
+    Raises:
+        Failure: the URL holds no name for ``-O``.
+    """
     if name is None or name == "-":
-        return StandardOutput(insist=name == "-")
-    return FileOutput(name)
+        return StandardOutput(turn, insist=name == "-")
+    return FileOutput(remote_name(url) if name == REMOTE_NAME else name)
+
+
+def remote_name(url: str) -> str:
+    """Return the last name in the path of ``url``, as it is written there."""
+    path = url.partition("?")[0].partition("#")[0].partition("://")[2]
+    name = path.rpartition("/")[2] if "/" in path else ""
+    if name in _NO_NAMES or "\0" in name or (os.name == "nt" and any(char in name for char in '\\:*?"<>|')):
+        raise Failure(f"{url} has no file name for -O; use -o FILE", USAGE)
+    return name
 
 
 def discard_standard_output() -> None:

@@ -2,53 +2,48 @@
 
 from __future__ import annotations
 
-import argparse
 import signal
 import threading
-from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from specter.cli.failure import SUCCESS, USAGE, Failure
 
 if TYPE_CHECKING:
+    from specter.quic.config import QuicConfig
     from specter.testing.certificates import Credential
 
-__all__ = ["run_serve"]
+__all__ = ["ServeOptions", "run_serve"]
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of ``specter serve``."""
-    parser = argparse.ArgumentParser(
-        prog="specter serve",
-        description="Serve the files of a directory over HTTP/3. For tests and demonstrations, not for the internet.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("directory", metavar="DIR", help="the directory; index.html stands for its folder")
-    parser.add_argument("--port", type=_port, default=4433, help="UDP port, 0 for any free one (default: %(default)s)")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--cert", metavar="FILE", help="PEM file of the certificate and its chain, leaf first")
-    parser.add_argument("--key", metavar="FILE", help="PEM file of its private key")
-    parser.add_argument("--retry", action="store_true", help="make every client show its address first (Retry)")
-    parser.add_argument("--test-paths", action="store_true", help="also serve /bytes/N, /echo, /status/N and the like")
-    return parser
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOptions:
+    """What ``specter serve`` was asked for; the names are those of the options."""
+
+    directory: str
+    port: int
+    host: str
+    cert: str | None
+    key: str | None
+    retry: bool
+    test_paths: bool
+    qlog: str | None
 
 
-def run_serve(arguments: Sequence[str]) -> int:
+def run_serve(options: ServeOptions) -> int:
     """Serve until interrupted or terminated."""
-    parser = make_parser()
-    options = parser.parse_args(arguments)
     if bool(options.cert) != bool(options.key):
-        parser.error("--cert and --key go together")
+        raise Failure("--cert and --key go together", USAGE)
     if not Path(options.directory).is_dir():
         raise Failure(f"{options.directory} is not a directory", USAGE)
-    credential = load_credential(options.cert, options.key) if options.cert else None
+    credential = load_credential(options.cert, options.key) if options.cert and options.key else None
     _serve(options, credential)
     return SUCCESS
 
 
-def _serve(options: argparse.Namespace, credential: Credential | None) -> None:
+def _serve(options: ServeOptions, credential: Credential | None) -> None:
     from specter.testing.server import Server
 
     server = Server(
@@ -58,6 +53,7 @@ def _serve(options: argparse.Namespace, credential: Credential | None) -> None:
         retry=options.retry,
         credential=credential,
         test_paths=options.test_paths,
+        config=_logged(options.qlog),
     )
     with ExitStack() as stack:
         try:
@@ -69,6 +65,19 @@ def _serve(options: argparse.Namespace, credential: Credential | None) -> None:
             print(f"with a certificate of its own authority: specter {server.url}/ --cacert {server.ca_file}")
         print("Ctrl-C stops it", flush=True)
         _wait_for_signal()
+
+
+def _logged(directory: str | None) -> QuicConfig | None:
+    """Return a configuration with event logs in ``directory``."""
+    if directory is None:
+        return None
+    from specter.net.qlog import QlogDirectory
+    from specter.quic.config import QuicConfig
+
+    try:
+        return QuicConfig(qlog=QlogDirectory(directory))
+    except OSError as error:
+        raise Failure(f"{directory}: {error.strerror}", USAGE) from error
 
 
 def _wait_for_signal() -> None:
@@ -99,9 +108,3 @@ def load_credential(certificate: str, key: str) -> Credential:
         raise Failure(f"cannot read {error.filename}: {error.strerror}", USAGE) from error
     except (TypeError, ValueError) as error:
         raise Failure(f"{certificate} and {key} are no use: {error}", USAGE) from error
-
-
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port")
-    return int(text)

@@ -4,57 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from specter.cli import main
-from specter.testing import CertificateAuthority, Reply, Request, Server
+from specter.testing import CertificateAuthority, Server
 from specter.testing.content import content
-
-POSIX = pytest.mark.skipif(os.name != "posix", reason="signals, pipes and terminals of POSIX")
-
-
-def answer(request: Request) -> Reply | None:
-    if request.path == "/escape":
-        return Reply(200, [("x-colour", "\xc2\x9b31mred")], b"plain\n")
-    return None
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with Server(answer) as running:
-        yield running
-
-
-class Run:
-    """One call of the command in this process."""
-
-    def __init__(self, server: Server, capture: pytest.CaptureFixture[bytes]) -> None:
-        self.server = server
-        self._capture = capture
-
-    def __call__(self, *words: str, trust: bool = True) -> tuple[int, bytes, str]:
-        placed = [word.replace("URL", self.server.url) for word in words]
-        status = main([*placed, *(["--cacert", self.server.ca_file] if trust else [])])
-        out, err = self._capture.readouterr()
-        return status, out, err.decode()
-
-
-@pytest.fixture
-def run(server: Server, capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
-    return Run(server, capfdbinary)
-
-
-def command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "specter", *words]
-
+from tests.cli.support import POSIX, Run, at_terminal, command
 
 # -- what comes out ----------------------------------------------------------------------------------
 
@@ -102,7 +63,7 @@ def test_include_puts_the_header_fields_first(run: Run) -> None:
 def test_verbose_shows_connection_request_and_response(run: Run) -> None:
     _, _, err = run("-v", "URL/early-hints", "-H", "x-mine: 1")
     lines = err.splitlines()
-    for wanted in ("> :method: GET", "> x-mine: 1", "< HTTP/3 103", "< HTTP/3 200"):
+    for wanted in ("> GET /early-hints HTTP/3", "> x-mine: 1", "< HTTP/3 103", "< HTTP/3 200"):
         assert wanted in lines
     assert any(line.startswith("* TLS: TLSv1.3, TLS_") for line in lines)
     assert any(line.startswith("* certificate: CN=127.0.0.1") for line in lines)
@@ -119,6 +80,12 @@ def test_timing_is_one_line_of_json_per_url(run: Run) -> None:
     assert out == content(0, 7) + content(0, 8)
     assert [first["body_bytes"], second["body_bytes"]] == [7, 8]
     assert [first["connection_reused"], second["connection_reused"]] == [False, True]
+    steps = [
+        first["seconds"][step] for step in ("looked_up", "answered", "secured", "connected", "headers", "complete")
+    ]
+    assert steps == sorted(steps)
+    assert second["seconds"]["secured"] is None
+    assert first["quic"]["bytes_received"] < second["quic"]["bytes_received"]
     assert 0 < first["seconds"]["connected"] <= first["seconds"]["headers"] <= first["seconds"]["complete"]
     assert first["tls"]["alpn"] == "h3"
 
@@ -220,6 +187,12 @@ def test_missing_files_are_wrong_usage(run: Run, option: str, tmp_path: Path) ->
     assert "missing" in err
 
 
+def timing(err: str) -> dict[str, Any]:
+    """Return the line of ``--json-timing`` among those of ``-v``."""
+    facts: dict[str, Any] = json.loads(next(line for line in err.splitlines() if line.startswith("{")))
+    return facts
+
+
 def test_sessions_in_a_file(run: Run, tmp_path: Path) -> None:
     words = ("URL/too-early", "--ssl-sessions", str(tmp_path / "sessions"), "-v", "--json-timing")
     _, _, first = run(*words)
@@ -227,11 +200,11 @@ def test_sessions_in_a_file(run: Run, tmp_path: Path) -> None:
     _, out, second = run(*words)
     assert "X25519MLKEM768, resumed" in second
     assert "early data" not in second.replace("early_data", "")
-    facts = json.loads(second.splitlines()[-1])
+    facts = timing(second)
     assert (facts["tls"]["resumed"], facts["early_data"]) == (True, None)
     _, out, third = run("URL/bytes/3", *words[1:], "--tls-earlydata")
     assert "* early data: accepted" in third
-    assert json.loads(third.splitlines()[-1])["early_data"] == "accepted"
+    assert timing(third)["early_data"] == "accepted"
     assert out == content(0, 3)
 
 
@@ -276,21 +249,6 @@ def test_a_reader_that_goes_away_is_no_news(server: Server) -> None:
         process.stdout.close()
         err = process.stderr.read()
         assert (process.wait(10), err) == (1, b"")
-
-
-def at_terminal(words: list[str]) -> tuple[int, bytes]:
-    """Run ``words`` with a terminal for standard output and error; return the status and what it showed."""
-    master, slave = os.openpty()
-    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=slave, stderr=slave) as process:
-        os.close(slave)
-        shown = b""
-        try:
-            while piece := os.read(master, 65536):
-                shown += piece
-        except OSError:  # how Linux says that the other side is closed
-            pass
-        os.close(master)
-        return process.wait(10), shown
 
 
 @POSIX
@@ -349,7 +307,7 @@ def test_serve_until_terminated(tmp_path: Path) -> None:
 def test_serve_refuses_what_cannot_work(
     words: list[str], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(Path(__file__).parents[1])
+    monkeypatch.chdir(Path(__file__).parents[2])
     assert main(["serve", *words]) == 2
     assert said in capsys.readouterr().err
 
