@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
-from specter._frame_types import Ack, ConnectionClose, Frame
+from specter._frame_types import Ack, ConnectionClose, Frame, NewConnectionId, PathChallenge, PathResponse
 from specter._reference import frames
 from specter._reference.acks import AckTracker
 from specter._reference.batch import SLOT, Address, ReceiveBatch, SendBatch
@@ -33,6 +33,8 @@ PING_TYPE = 0x01
 STREAM_TYPES = 0x08
 STREAM_MASK = 0xF8
 STREAM_FIN = 0x01
+
+PROBING_FRAMES = (PathChallenge, PathResponse, NewConnectionId)
 
 StreamRange = tuple[int, int, int, bool]
 """``(stream id, offset, length, fin)`` of one STREAM frame."""
@@ -92,6 +94,7 @@ class Receiver:
         "last_cid",
         "observer",
         "packets",
+        "probing",
         "streams",
         "touched",
     )
@@ -107,6 +110,8 @@ class Receiver:
         self.last_cid = b""
         """The id that the packet at hand was sent to."""
         self.address: Address = None
+        self.probing = False
+        """Whether the last packet had nothing but probing frames and padding (RFC 9000, section 9.1)."""
         self.streams: dict[int, RecvBuffer] = {}
         self.touched: dict[int, None] = {}
         self.data_received = 0
@@ -174,23 +179,26 @@ class Receiver:
         """Handle each frame of a payload; return whether the packet asks for an acknowledgment."""
         if pos == end:
             raise TransportError(TransportErrorCode.PROTOCOL_VIOLATION, "a packet without frames")
-        eliciting = False
+        eliciting, probing = False, True
         while pos < end:
             kind = view[pos]
             if kind & STREAM_MASK == STREAM_TYPES:
                 stream_id, offset, start, pos = frames.parse_stream(view, pos + 1, end, kind)
                 self._stream(stream_id, offset, view[start:pos], bool(kind & STREAM_FIN))
-                eliciting = True
+                eliciting, probing = True, False
             elif kind == PADDING_TYPE:
                 pos = frames.parse_padding(view, pos, end)
             elif kind == PING_TYPE:
                 pos += 1
-                eliciting = True
+                eliciting, probing = True, False
             else:
                 frame, pos = frames.decode_frame(view, pos, end)
                 if type(frame) is not Ack and type(frame) is not ConnectionClose:
                     eliciting = True
+                if not isinstance(frame, PROBING_FRAMES):
+                    probing = False
                 self._owner.on_frame(frame, now)
+        self.probing = probing
         return eliciting
 
     def _stream(self, stream_id: int, offset: int, data: memoryview, fin: bool) -> None:

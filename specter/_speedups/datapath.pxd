@@ -74,6 +74,7 @@ cdef class Receiver:
     cdef public dict touched
     cdef public int64_t data_received
     cdef public int64_t data_limit
+    cdef public bint probing
     cdef public int64_t packets
     cdef public object observer
 

@@ -13,7 +13,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from collections import deque
 
-from specter._frame_types import Ack, ConnectionClose
+from specter._frame_types import Ack, ConnectionClose, NewConnectionId, PathChallenge, PathResponse
 from specter._reference.datapath import Observer, ReceiverOwner, StreamRange
 from specter._reference.protection import DecryptError
 from specter._speedups.acks cimport AckTracker
@@ -73,6 +73,7 @@ cdef class Receiver:
         self.touched = {}
         self.data_received = 0
         self.data_limit = 0
+        self.probing = False
         self.packets = 0
         self.observer = None
 
@@ -192,7 +193,7 @@ cdef class Receiver:
         cdef unsigned char kind
         cdef uint64_t stream_id, offset
         cdef Py_ssize_t data, length
-        cdef bint fin, eliciting = False
+        cdef bint fin, eliciting = False, probing = True
         if pos == end:
             raise TransportError(TransportErrorCode.PROTOCOL_VIOLATION, "a packet without frames")
         while pos < end:
@@ -201,19 +202,24 @@ cdef class Receiver:
                 parse_stream_frame(base, &pos, end, &stream_id, &offset, &data, &length, &fin)
                 self._stream(base, <int64_t>stream_id, <int64_t>offset, data, length, fin)
                 eliciting = True
+                probing = False
             elif kind == PADDING_TYPE:
                 pos = skip_padding(base, pos, end)
             elif kind == PING_TYPE:
                 pos += 1
                 eliciting = True
+                probing = False
             else:
                 frame, pos = decode_at(batch.view, base, pos, end)
                 cls = type(frame)
                 if cls is not Ack and cls is not ConnectionClose:
                     eliciting = True
+                if cls is not PathChallenge and cls is not PathResponse and cls is not NewConnectionId:
+                    probing = False
                 self._owner.on_frame(frame, now)
                 self._recent = None
                 self._trusted = False
+        self.probing = probing
         return eliciting
 
     cdef int _stream(

@@ -233,6 +233,32 @@ class RemoteConnectionIds:
         if self._current not in self._active:
             self._switch()
 
+    # Several paths, each with an id of its own (RFC 9000, section 9.5)
+
+    def take(self, preferred: int = -1) -> int | None:
+        """Return the sequence number of an id never used, ``preferred`` if it is one; ``None`` when there is none."""
+        unused = [sequence for sequence, remote in self._active.items() if not remote.used]
+        if not unused:
+            return None
+        sequence = preferred if preferred in unused else min(unused)
+        self._active[sequence].used = True
+        return sequence
+
+    def id_of(self, sequence: int) -> bytes | None:
+        """Return an id by its number, ``None`` when it is retired."""
+        remote = self._active.get(sequence)
+        return None if remote is None else remote.connection_id
+
+    def use(self, sequence: int) -> None:
+        """Put this id on packets from now on; it was given out by ``take``, or was current before."""
+        if sequence in self._active:
+            self._current = sequence
+
+    def release(self, sequence: int) -> None:
+        """Retire an id whose path is given up, unless it is the current one."""
+        if sequence != self._current and sequence in self._active:
+            self._retire(sequence)
+
     def rotate(self) -> bool:
         """Move to an id never used and retire the current one; ``False`` when none is at hand.
 

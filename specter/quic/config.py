@@ -65,6 +65,8 @@ class QuicConfig:
     ack_bulk_after: int = 100
 
     active_connection_id_limit: int = 4
+    disable_active_migration: bool = False
+    """Tell the peer to stay at its address; a change of address that it does not know of (NAT) is followed still."""
     congestion: str = "cubic"
     """``"cubic"`` or ``"newreno"``."""
     initial_rtt: int = 333 * MILLISECOND

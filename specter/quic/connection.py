@@ -176,6 +176,8 @@ class Connection:
             core.close(error.code, error.reason, frame_type=error.frame_type, failure=failure)
         if core.packets_processed != processed:
             core.idle.packet_received(now, core.pto)
+            if core.receiver.data_received >= core.lull.threshold:
+                core.lull.arm(now)
         self._dispatcher.tell_readable()
 
     def _count_for_amplification(self, batch: batches.ReceiveBatch) -> None:

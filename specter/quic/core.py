@@ -21,10 +21,12 @@ from specter.quic.early_data import EarlyData
 from specter.quic.ecn import EcnValidator
 from specter.quic.events import CloseKind, ConnectionClosed, Event
 from specter.quic.flow import ReceiveWindow
+from specter.quic.lull import Lull
 from specter.quic.mtu import MtuDiscovery
 from specter.quic.packet import PacketType
 from specter.quic.parameters import TransportParameters
-from specter.quic.path import AmplificationLimit, PathValidator
+from specter.quic.path import AmplificationLimit
+from specter.quic.paths import Path, Paths
 from specter.quic.recovery import Recovery
 from specter.quic.space import Space, SpaceId
 from specter.quic.streams import Stream, StreamTable
@@ -48,6 +50,8 @@ class ConnectionStats:
     minimum_rtt: int = 0
     congestion_window: int = 0
     bytes_in_flight: int = 0
+    path_changes: int = 0
+    """How often the peer, or we, moved to another address."""
     datagram_size: int = 0
     """UDP payload of full packets we send now: what path MTU discovery found so far."""
 
@@ -127,8 +131,11 @@ class Core:
         """When somebody who waits for an answer last had traffic; ``NEVER`` is now."""
         self.closer = Closer()
         self.idle = IdleTimer(config.idle_timeout, now)
-        self.validator = PathValidator()
+        self.lull = Lull(self)
         self.amplification = AmplificationLimit(validated=self.is_client)
+        self.path = Path(self.address, self.mtu, self.amplification, validated=True)
+        """The path in use; ``address``, ``mtu`` and ``amplification`` are its."""
+        self.paths = Paths(self)
         self.key_update_wanted = False
         self.phase_first_number = 0
         """The first packet number sealed in the current key phase."""
@@ -163,6 +170,7 @@ class Core:
 
     def test_path(self) -> None:
         """Find out what the path carries: marks and large datagrams."""
+        self.path.tested = True
         self.mtu.start()
         if self.config.ecn:
             self.ecn.start()

@@ -334,14 +334,14 @@ class Dispatcher:
     def _new_connection_id(self, frame: NewConnectionId, now: int) -> None:
         core = self._core
         core.remote_cids.receive(frame)
-        core.packer.dcid = core.remote_cids.current
+        core.paths.follow_ids()
 
     def _retire_connection_id(self, frame: RetireConnectionId, now: int) -> None:
         core = self._core
         core.local_cids.retire(frame, core.receiver.last_cid)
 
     def _path_challenge(self, frame: PathChallenge, now: int) -> None:
-        self._core.validator.receive_challenge(frame.data)
+        self._core.paths.challenged(frame.data)
 
     def _path_response(self, frame: PathResponse, now: int) -> None:
-        self._core.validator.receive_response(frame.data)
+        self._core.paths.answered(frame.data, now)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from specter.tls.session import Session
+
+if TYPE_CHECKING:
+    from specter._backend import batch
 
 
 class CloseKind(Enum):
@@ -114,6 +117,20 @@ class PingAcknowledged:
 
 
 @dataclass(frozen=True, slots=True)
+class PathChanged:
+    """Packets go to and come from ``address`` now: the peer moved there, or we did and the path was validated."""
+
+    address: batch.Address
+
+
+@dataclass(frozen=True, slots=True)
+class PathAbandoned:
+    """Nothing is sent to or taken from ``address`` any more (client role): an old path, or one that did not work."""
+
+    address: batch.Address
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionClosed:
     """The last event of a connection.
 
@@ -142,5 +159,7 @@ Event: TypeAlias = (
     | TicketReceived
     | EarlyDataRejected
     | PingAcknowledged
+    | PathChanged
+    | PathAbandoned
     | ConnectionClosed
 )

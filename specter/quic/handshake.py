@@ -95,7 +95,7 @@ class Handshake:
             initial_max_streams_uni=config.max_streams_uni,
             ack_delay_exponent=config.ack_delay_exponent,
             max_ack_delay=config.max_ack_delay // MILLISECOND,
-            disable_active_migration=server,
+            disable_active_migration=config.disable_active_migration,
             active_connection_id_limit=config.active_connection_id_limit,
             version_information=VersionInformation(core.version, config.versions),
         )

@@ -16,6 +16,7 @@ from specter.quic.config import MINIMUM_DATAGRAM
 from specter.quic.core import Core
 from specter.quic.dispatch import Dispatcher
 from specter.quic.early_inbound import EarlyInbound
+from specter.quic.elsewhere import Elsewhere
 from specter.quic.events import CloseKind, ConnectionClosed
 from specter.quic.handshake import Handshake
 from specter.quic.packet import Header, PacketError, PacketType
@@ -38,6 +39,7 @@ class Inbound:
         self._dispatcher = dispatcher
         self._receiver = receiver
         self._early = EarlyInbound(core, dispatcher)
+        self._elsewhere = Elsewhere(core, dispatcher)
         self._deferred: list[tuple[bytes, int, PacketType]] = []
         self._replay: batches.ReceiveBatch | None = None
         self._peer_scid = None if core.is_client else core.remote_cids.current
@@ -55,15 +57,12 @@ class Inbound:
             index = receiver.run(batch, index, now)
             if index < count and core.closer.open:
                 start, end = batch.span(index)
-                if self._address_is_ours(batch, index):
+                if batch.address(index) == core.address:
                     self._datagram(batch, index, start, end, now)
                 else:
-                    core.drop("unexpected_packet", end - start)
+                    self._elsewhere.receive(batch, index, now)
                 index += 1
                 self._replay_deferred(now)
-
-    def _address_is_ours(self, batch: batches.ReceiveBatch, index: int) -> bool:
-        return batch.address(index) == self._core.address
 
     def _datagram(self, batch: batches.ReceiveBatch, index: int, start: int, end: int, now: int) -> None:
         """Process each packet of a datagram; ids of all must be those of the first (RFC 9000, section 12.2)."""

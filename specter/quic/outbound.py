@@ -69,7 +69,8 @@ class Outbound:
         size = batch.size
         core.stats.datagrams_sent += len(batch)
         core.stats.bytes_sent += size
-        core.amplification.on_sent(size)
+        core.amplification.on_sent(size - core.paths.sent_elsewhere)
+        core.paths.sent_elsewhere = 0
 
     def _send_open(self, now: int) -> None:
         core = self._core
@@ -89,7 +90,7 @@ class Outbound:
         return bool(
             packer.has_work(now)
             or core.app.probes
-            or core.validator.has_pending
+            or core.paths.pending
             or core.waiting_writers
             or packer.blocked
             or packer.stalled
@@ -130,8 +131,8 @@ class Outbound:
             size = MINIMUM_DATAGRAM  # where larger ones vanish, these arrive
         budget = min(max(budget, probes * size), core.amplification.allowance)
         self._plan_skip()
-        if core.validator.has_pending and budget >= size and not core.batch.full:
-            budget -= self._answer_challenges(now, size)
+        if core.paths.pending:
+            budget -= self._send_on_paths(now, budget, size)
         used = self._fill(now, budget, size)
         if probes and not used:
             core.queue(PING)
@@ -160,12 +161,29 @@ class Outbound:
             core.idle.packet_sent(now, core.pto)
         return used
 
+    def _send_on_paths(self, now: int, budget: int, size: int) -> int:
+        """Send path challenges and responses, each on its path; return what of ``budget`` they used."""
+        core, used = self._core, 0
+        core.paths.send_elsewhere(now)
+        path = core.path
+        if path.validator.has_pending and not path.amplification.validated:
+            used = core.paths.send_on(path, now)
+        elif path.validator.has_pending and budget >= size and not core.batch.full:
+            used = self._answer_challenges(now, size)
+        core.paths.look_for_pending()
+        return used
+
     def _answer_challenges(self, now: int, size: int) -> int:
-        """Send path challenges and responses in a datagram of full size (RFC 9000, section 8.2); return its size."""
+        """Send path challenges and responses in a datagram of full size (RFC 9000, section 8.2); return its size.
+
+        What else is in it, or the PING, tells a peer that took us for moved that we are here (section 9.3.3).
+        """
         core = self._core
-        while (response := core.validator.next_response()) is not None:
+        validator = core.path.validator
+        core.packer.control.appendleft((frames.encode(PING), PING))
+        while (response := validator.next_response()) is not None:
             core.packer.control.appendleft((frames.encode(response), response))
-        if (challenge := core.validator.next_challenge()) is not None:
+        if (challenge := validator.next_challenge()) is not None:
             core.packer.control.appendleft((frames.encode(challenge), challenge))
         start = core.batch.begin()
         end = core.packer.packet(now, start, start + size, start + size)

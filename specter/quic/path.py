@@ -42,6 +42,14 @@ class PathValidator:
         self._responses: deque[bytes] = deque(maxlen=MAX_RESPONSES)
         self._challenges: deque[bytes] = deque(maxlen=MAX_CHALLENGES)
         self._unsent: bytes | None = None
+        self._entropy: Entropy | None = None
+        self._interval = 0
+        self._retry_at = NEVER
+
+    @property
+    def next_time(self) -> int:
+        """When ``handle_deadline`` is due (nanoseconds)."""
+        return min(self.deadline, self._retry_at)
 
     @property
     def has_pending(self) -> bool:
@@ -58,10 +66,20 @@ class PathValidator:
             return None
         return PathResponse(self._responses.popleft())
 
-    def start(self, now: int, pto: int, entropy: Entropy) -> None:
-        """Begin to validate the path: it fails three probe timeouts (``pto``, nanoseconds) from ``now``."""
+    def drop_responses(self) -> None:
+        """Forget the answers that wait: they cannot be sent on this path."""
+        self._responses.clear()
+
+    def start(self, now: int, pto: int, entropy: Entropy, *, initial_pto: int = 0) -> None:
+        """Begin to validate the path, with further challenges after 1, 3, 7 ... probe timeouts (``pto``, nanoseconds).
+
+        It fails three times ``pto`` from ``now``, or ``initial_pto``, that of a path not known yet, if that is longer.
+        """
         self.state = PathState.VALIDATING
-        self.deadline = now + 3 * pto
+        self.deadline = now + 3 * max(pto, initial_pto)
+        self._entropy = entropy
+        self._interval = pto
+        self._retry_at = now + pto
         self._challenges.clear()
         self.probe(entropy)
 
@@ -91,11 +109,15 @@ class PathValidator:
         return found
 
     def handle_deadline(self, now: int) -> bool:
-        """Tell whether the running validation has failed just now, its time being over."""
-        if now < self.deadline:
-            return False
-        self._end(PathState.FAILED)
-        return True
+        """Tell whether the running validation has failed just now, its time being over; else maybe ask again."""
+        if now >= self.deadline:
+            self._end(PathState.FAILED)
+            return True
+        if now >= self._retry_at and self._entropy is not None:
+            self._interval *= 2
+            self._retry_at = now + self._interval
+            self.probe(self._entropy)
+        return False
 
     def abandon(self) -> None:
         """Give up the running validation without a verdict, as when moving to yet another path."""
@@ -104,7 +126,7 @@ class PathValidator:
 
     def _end(self, state: PathState) -> None:
         self.state = state
-        self.deadline = NEVER
+        self.deadline = self._retry_at = NEVER
         self._challenges.clear()
         self._unsent = None
 
@@ -122,8 +144,11 @@ class AmplificationLimit:
     @property
     def allowance(self) -> int:
         """Bytes of UDP payload that may be sent now; ``NEVER`` (in effect no limit) once validated."""
-        if self.validated:
-            return NEVER
+        return NEVER if self.validated else self.earned
+
+    @property
+    def earned(self) -> int:
+        """Bytes that may be sent in answer to what came, validated or not."""
         return max(0, AMPLIFICATION_FACTOR * self.received - self.sent)
 
     def on_received(self, size: int) -> None:

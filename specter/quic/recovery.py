@@ -10,7 +10,7 @@ from specter.quic.config import MILLISECOND, SECOND
 from specter.quic.congestion.base import CongestionController
 from specter.quic.congestion.controllers import make_controller
 from specter.quic.pacing import Pacer
-from specter.quic.rtt import RttEstimator
+from specter.quic.rtt import RttEstimator, RttSnapshot
 
 if TYPE_CHECKING:
     from specter._backend import sent
@@ -38,6 +38,15 @@ class Timeout:
 
     lost: tuple[tuple[int, sent.Lost], ...] = ()
     probe: tuple[int, int] | None = None
+
+
+@dataclass(slots=True)
+class PathRecovery:
+    """What recovery knows of one network path."""
+
+    rtt: RttSnapshot
+    controller: CongestionController
+    pacer: Pacer
 
 
 @dataclass(slots=True)
@@ -78,6 +87,8 @@ class Recovery:
         self.amplification_limited = False
         self.stats = RecoveryStats()
         self.rtt = RttEstimator(config.initial_rtt)
+        self._first_number = 0
+        """The first 1-RTT packet that took the path in use."""
         self._last_event = NEVER
         """When something was sent, acknowledged or probed last; before the first packet nothing can be overdue."""
         self._reset()
@@ -184,7 +195,8 @@ class Recovery:
                 self._enter_recovery()
 
     def _update_rtt(self, space: int, acked: sent.Acked, ack_delay: int, now: int) -> None:
-        if acked.largest_is_newest and acked.eliciting:
+        ours = space != APPLICATION or acked.largest >= self._first_number
+        if acked.largest_is_newest and acked.eliciting and ours:
             delay = 0 if space == INITIAL else ack_delay
             latest = now - acked.largest_time
             self.rtt.update(latest, delay, now, self.peer_max_ack_delay, self.handshake_confirmed)
@@ -277,6 +289,27 @@ class Recovery:
 
     def _address_validated(self) -> bool:
         return self.peer_validated_address or self.handshake_confirmed
+
+    # Paths that change
+
+    def change_path(self, path: PathRecovery | None) -> PathRecovery:
+        """Take another path, one known from before or a new one; return what is known of the one that is left.
+
+        What is on its way there counts neither for the window nor for the RTT of the other (RFC 9000, section 9.4).
+        """
+        left = PathRecovery(self.rtt.snapshot(), self.controller, self.pacer)
+        self._sents[APPLICATION].disown()
+        self._first_number = self._sents[APPLICATION].next_pn
+        self._reset()
+        if path is not None:
+            self.rtt.restore(path.rtt)
+            self.controller, self.pacer = path.controller, path.pacer
+        return left
+
+    @property
+    def initial_pto(self) -> int:
+        """The probe timeout of a path of which nothing is known."""
+        return RttEstimator(self._config.initial_rtt).pto_base() + self.peer_max_ack_delay
 
     # Spaces that end
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeAlias
 
 from specter._wire import NEVER
 from specter.quic.config import MILLISECOND
 
 GRANULARITY: Final = MILLISECOND
 """kGranularity: no loss or probe timer is shorter (RFC 9002, section 6.1.2)."""
+
+
+RttSnapshot: TypeAlias = tuple[int, int, int, int, bool, int]
 
 
 class RttEstimator:
@@ -50,6 +53,14 @@ class RttEstimator:
         self.first_sample_time = now
         self.minimum = self.smoothed = latest
         self.variance = latest // 2
+
+    def snapshot(self) -> RttSnapshot:
+        """Return what is known, to ``restore`` it when the connection comes back to this path."""
+        return (self.latest, self.minimum, self.smoothed, self.variance, self.has_sample, self.first_sample_time)
+
+    def restore(self, known: RttSnapshot) -> None:
+        """Go on from a ``snapshot``."""
+        self.latest, self.minimum, self.smoothed, self.variance, self.has_sample, self.first_sample_time = known
 
     def forget_minimum(self) -> None:
         """Start the minimum anew from the newest sample, after persistent congestion (RFC 9002, section 5.2)."""

@@ -34,17 +34,23 @@ class Timers:
             return core.closer.deadline
         deadline = min(
             core.recovery.deadline(),
-            core.app.acks.deadline,
+            core.app.acks.deadline if not core.recovery.amplification_limited else self._limited_ack_deadline(),
             core.idle.deadline,
             core.handshake_deadline,
             core.previous_keys_until,
-            core.validator.deadline,
+            core.paths.deadline,
             core.probe_deadline,
+            core.lull.deadline,
             self._keep_alive_deadline(),
         )
         if core.packer.has_work(0) or (not core.handshake_confirmed and self._handshake_waits()):
             deadline = min(deadline, core.recovery.pacing_deadline(core.now))
         return deadline
+
+    def _limited_ack_deadline(self) -> int:
+        """Return when an ACK is due that may leave: none does to an address that has not earned a byte."""
+        core = self._core
+        return core.app.acks.deadline if core.amplification.allowance else NEVER
 
     def handle(self, now: int) -> None:
         core = self._core
@@ -64,10 +70,13 @@ class Timers:
             core.early_data.retire()
             if core.app.opener is not None:
                 core.app.opener.drop_previous()
-        core.validator.handle_deadline(now)
+        if now >= core.paths.deadline:
+            core.paths.handle_deadline(now)
         if now >= core.probe_deadline:
             core.probe_deadline = NEVER
             probe_mtu(core, now)
+        if now >= core.lull.deadline and core.lull.handle_deadline():
+            core.packer.control.append((PING, Ping()))
         if now >= self._keep_alive_deadline():
             self._keep_alive(now)
 

@@ -65,6 +65,7 @@ class Pair(Simulation):
         self.server_config = server_config or QuicConfig()
         self.server_tls = server_tls or ServerTlsConfig(credentials=(fixed_credential().tls,), alpn=ALPN)
         self.retry = retry
+        self._bindings = 0
         self.versions = versions
         self.endpoint = self.new_endpoint()
         self.server_host = self.add(self.endpoint, self.network.server)
@@ -107,6 +108,15 @@ class Pair(Simulation):
         """The newest connection's server side."""
         peer = list(self.endpoint.peers)[-1]
         return _transfer_server(peer.engine)
+
+    def rebind(self, *, host: bool = False) -> None:
+        """Give the client another port, or another address as well, as a NAT does: it does not know.
+
+        Datagrams to the old address find nobody any more.
+        """
+        self._bindings += 1
+        name, port = CLIENT
+        self.client_host.address = (f"{name} {self._bindings}" if host else name, port + self._bindings)
 
     def transfer(self, count: int | None = None, *, limit: float = 60.0) -> None:
         """Run until ``count`` of the client's orders, or all, are carried out; ``Stalled`` when it closes before."""

@@ -67,6 +67,7 @@ class Simulation:
         self.now = now
         self.hosts: list[Host] = []
         self.steps = 0
+        self._appointments: list[tuple[int, int, Callable[[], None]]] = []
         self._still = 0
         self._batch = batches.ReceiveBatch()
 
@@ -98,6 +99,19 @@ class Simulation:
             self.step(instant)
         self.now = end
 
+    def at(self, seconds: float, action: Callable[[], None]) -> None:
+        """Do ``action`` when so many virtual seconds from now have passed."""
+        self._appointments.append((self.now + int(seconds * SECOND), len(self._appointments), action))
+
+    def every(self, seconds: float, action: Callable[[], None]) -> None:
+        """Do ``action`` again and again; a simulation with such a thing to do never settles."""
+
+        def act() -> None:
+            action()
+            self.at(seconds, act)
+
+        self.at(seconds, act)
+
     def settle(self, *, limit: float = 600.0) -> None:
         """Run until no datagram is under way and no engine has a deadline."""
         self.run(lambda: self.next_instant() == NEVER, limit=limit)
@@ -105,13 +119,15 @@ class Simulation:
     def next_instant(self) -> int:
         """Return when something happens next, ``NEVER`` if nothing does."""
         instant = min((host.engine.next_deadline() for host in self.hosts), default=NEVER)
-        instant = min(instant, self.network.next_arrival())
+        instant = min(instant, self.network.next_arrival(), *(time for time, _, _ in self._appointments))
         return instant if instant == NEVER else max(instant, self.now)
 
     def step(self, instant: int) -> None:
         """Deliver and fire everything due at ``instant``."""
         self._count_step(instant)
         self.now = instant
+        if self._appointments:
+            self._keep_appointments()
         arrived = self.network.arrivals(instant)
         for host in self.hosts:
             transits = arrived.get(host.address)
@@ -148,6 +164,12 @@ class Simulation:
         if len(batch):
             host.engine.receive(batch, self.now)
         batch.clear()
+
+    def _keep_appointments(self) -> None:
+        due = sorted(entry for entry in self._appointments if entry[0] <= self.now)
+        self._appointments = [entry for entry in self._appointments if entry[0] > self.now]
+        for _, _, action in due:
+            action()
 
     def _count_step(self, instant: int) -> None:
         self.steps += 1

@@ -163,9 +163,9 @@ def test_path_challenges_are_answered_in_full_datagrams() -> None:
     pair.handshake()
     assert pair.server is not None
     core = pair.server._core
-    core.validator.start(pair.now, core.pto, core.entropy)
+    core.paths.validate(core.path, pair.now)
     before = len(pair.log)
-    pair.run(lambda: core.validator.state.value == "validated")
+    pair.run(lambda: core.path.validator.state.value == "validated")
     sizes = [len(data) for from_client, data in pair.log[before:] if from_client]
     assert 1200 in sizes
 

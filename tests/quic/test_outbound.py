@@ -255,7 +255,7 @@ def test_a_flood_of_path_challenges_with_every_acknowledgment_withheld() -> None
         peer.deliver(peer.packet(b"".join(b"\x1a" + (100 * turn + n).to_bytes(8, "big") for n in range(100))))
     assert peer.closed is None
     assert len(core.packer.control) <= 16
-    assert len(core.validator._responses) <= 8
+    assert len(core.path.validator._responses) <= 8
     assert len(core.app.sent) <= 20
     assert core.recovery.bytes_in_flight <= core.recovery.window + 1200
 

@@ -72,6 +72,34 @@ def test_validation_fails_in_time() -> None:
     assert not path.receive_response(challenge.data)
 
 
+def test_it_asks_again_less_and_less_often() -> None:
+    path, entropy, _ = started()
+    path.start(0, PTO, entropy, initial_pto=10 * PTO)
+    assert path.deadline == 30 * PTO
+    asked = []
+    while not path.handle_deadline(path.next_time):
+        challenge = path.next_challenge()
+        if challenge is not None:
+            asked.append(challenge.data)
+    assert len(set(asked)) == len(asked) == 4, "after 1, 3, 7 and 15"
+    assert (path.state, path.next_time) == (PathState.FAILED, NEVER)
+
+
+def test_answers_that_cannot_be_sent_are_forgotten() -> None:
+    path = PathValidator()
+    path.receive_challenge(bytes(8))
+    path.drop_responses()
+    assert not path.has_pending
+
+
+def test_what_was_earned_counts_after_validation_too() -> None:
+    limit = AmplificationLimit()
+    limit.on_received(100)
+    limit.on_sent(250)
+    limit.validate()
+    assert (limit.allowance, limit.earned) == (NEVER, 50)
+
+
 def test_any_of_several_challenges_may_be_answered() -> None:
     path, entropy, first = started()
     path.probe(entropy)

@@ -48,7 +48,7 @@ def test_deadlines_are_ahead_of_now_after_they_were_handled() -> None:
     stream = peer.target.open_stream()
     peer.target.write(stream, bytes(50_000))
     peer.target.update_keys()
-    peer.target._core.validator.start(peer.pair.now, peer.target._core.pto, peer.target._core.entropy)
+    peer.target._core.paths.validate(peer.target._core.path, peer.pair.now)
     peer.deliver(peer.packet(b"\x01"))
     assert ticks(peer, 30 * SECOND) < 300
     assert peer.closed is not None

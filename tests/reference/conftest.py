@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
+
+from tests.reference.hotpath import End
 
 
 def _load(name: str) -> ModuleType:
@@ -47,3 +49,25 @@ def sent(request: pytest.FixtureRequest) -> ModuleType:
 @pytest.fixture(scope="session", params=["reference", "compiled"])
 def sendbuffer(request: pytest.FixtureRequest) -> ModuleType:
     return _load_twin(request, "sendbuffer")
+
+
+HOT_PATH = ("protection", "frames", "reassembly", "acks", "sent", "sendbuffer", "batch", "datapath")
+
+
+@pytest.fixture(scope="module", params=["reference", "compiled"])
+def twins(request: pytest.FixtureRequest) -> SimpleNamespace:
+    """The modules of one backend; compiled ones work only with their like."""
+    package = "_reference" if request.param == "reference" else "_speedups"
+    modules = {}
+    for name in HOT_PATH:
+        path = f"specter.{package}.{name}"
+        if package == "_speedups":
+            modules[name] = pytest.importorskip(path, reason=f"{name} is not compiled", exc_type=ImportError)
+        else:
+            modules[name] = importlib.import_module(path)
+    return SimpleNamespace(**modules)
+
+
+@pytest.fixture
+def end(twins: SimpleNamespace) -> End:
+    return End(twins)

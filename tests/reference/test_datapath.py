@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from contextlib import suppress
 from types import SimpleNamespace
 
@@ -14,28 +13,6 @@ from specter._frame_types import Ack, ConnectionClose, MaxData, Ping, ResetStrea
 from specter._wire import NEVER, TransportError
 from specter._wire import TransportErrorCode as Code
 from tests.reference.hotpath import CID, NOW, End, encode
-
-NAMES = ("protection", "frames", "reassembly", "acks", "sent", "sendbuffer", "batch", "datapath")
-
-
-@pytest.fixture(scope="module", params=["reference", "compiled"])
-def twins(request: pytest.FixtureRequest) -> SimpleNamespace:
-    """The modules of one backend; compiled ones work only with their like."""
-    package = "_reference" if request.param == "reference" else "_speedups"
-    modules = {}
-    for name in NAMES:
-        path = f"specter.{package}.{name}"
-        if package == "_speedups":
-            modules[name] = pytest.importorskip(path, reason=f"{name} is not compiled", exc_type=ImportError)
-        else:
-            modules[name] = importlib.import_module(path)
-    return SimpleNamespace(**modules)
-
-
-@pytest.fixture
-def end(twins: SimpleNamespace) -> End:
-    return End(twins)
-
 
 # -- receiving --------------------------------------------------------------------------------------------
 
@@ -429,36 +406,3 @@ def test_whatever_is_written_arrives_once(
             for frame in frames:
                 got[frame.stream_id] = got.get(frame.stream_id, b"") + bytes(frame.data)
     assert got == expected
-
-
-# -- probes -------------------------------------------------------------------------------------------------
-
-
-def test_a_probe_is_a_padded_datagram_of_its_own(end: End) -> None:
-    end.buffer(0, b"data that has to wait")
-    end.packer.ecn = 2
-    for size in (60, 1200, 1452):
-        assert end.packer.probe(NOW, b"\x01", size, "token") == size
-    assert [(len(data), ecn) for data, _, ecn in end.out] == [(60, 2), (1200, 2), (1452, 2)]
-    for said in end.delivered():
-        assert [type(frame).__name__ for frame in said] == ["Ping", "Padding"]
-    assert (end.sent.bytes_in_flight, end.sent.ack_eliciting_in_flight, len(end.sent)) == (0, 0, 3)
-    assert end.sent.marked == 3
-    assert end.sent.acknowledge([(0, 2)], NOW).tokens == ["token"] * 3
-
-
-def test_a_probe_waits_for_keys_and_room(twins: SimpleNamespace) -> None:
-    end = End(twins, capacity=1)
-    assert end.packer.probe(NOW, b"\x01", 1200, None) == 1200
-    assert end.packer.probe(NOW, b"\x01", 1200, None) == 0
-    end.packer.keys = None
-    end.delivered()
-    assert end.packer.probe(NOW, b"\x01", 1200, None) == 0
-    assert end.sent.next_pn == 1
-
-
-@pytest.mark.parametrize(("data", "size"), [(b"\x01", 1537), (bytes(2000), 1200), (b"\x01", 20), (b"\x01", -1)])
-def test_a_probe_has_to_fit(end: End, data: bytes, size: int) -> None:
-    with pytest.raises(ValueError, match="outside the batch"):
-        end.packer.probe(NOW, data, size, None)
-    assert end.sent.next_pn == 0
