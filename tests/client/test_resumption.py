@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import specter
+from specter.net.inline import run_inline
 from specter.net.sessions import SessionCache
 from specter.quic.config import QuicConfig
 from specter.testing.certificates import CertificateAuthority
@@ -26,8 +27,16 @@ ROOT = Path(__file__).parents[2]
 
 def drop_connections(client: specter.Client) -> None:
     """Close the client's connections, as idle timeouts and restarts do."""
-    for origin, connection in list(client.pool._connections.items()):
-        client.pool.discard(origin, connection)
+
+    async def drop() -> None:
+        for origin, connection in client.pool._connections.every():
+            client.pool.discard(origin, connection)
+
+    runner = getattr(client, "_runner", None)
+    if runner is None:
+        run_inline(drop())
+    else:
+        runner.run(drop())
 
 
 def revisit(client: specter.Client, path: str = "/headers", method: str = "GET", **options: Any) -> specter.Response:

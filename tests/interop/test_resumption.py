@@ -26,7 +26,7 @@ def make_client(server: ServerProcess, *, early_data: bool = True, quic: QuicCon
 
 
 def drop_connections(client: specter.Client) -> None:
-    for origin, connection in list(client.pool._connections.items()):
+    for origin, connection in client.pool._connections.every():
         client.pool.discard(origin, connection)
 
 
