@@ -1,4 +1,4 @@
-"""An HTTP/3 server on aioquic, for the interop tests: ``/bytes/N``, ``/digest``, ``/echo``, 404 for the rest.
+"""An HTTP/3 server on aioquic, for the interop tests: ``/bytes/N``, ``/digest``, ``/echo``, tunnels, 404 for the rest.
 
 ``/early`` says whether the request came before the end of the handshake.
 
@@ -21,6 +21,7 @@ from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import HandshakeCompleted, ProtocolNegotiated, QuicEvent
 from aioquic.tls import CipherSuite, SessionTicket
+from aioquic_tunnels import MessageEcho, RawEcho, accept
 
 PIECE = 1 << 20
 
@@ -62,6 +63,7 @@ class Server(QuicConnectionProtocol):
         super().__init__(*arguments, **options)
         self._http: H3Connection | None = None
         self._exchanges: dict[int, Exchange] = {}
+        self._tunnels: dict[int, RawEcho | MessageEcho] = {}
         self._early = True
 
     def quic_event_received(self, event: QuicEvent) -> None:
@@ -72,12 +74,27 @@ class Server(QuicConnectionProtocol):
         if self._http is None:
             return
         for http_event in self._http.handle_event(event):
-            if isinstance(http_event, HeadersReceived):
+            stream_id = getattr(http_event, "stream_id", -1)
+            if isinstance(http_event, HeadersReceived) and dict(http_event.headers)[b":method"] == b"CONNECT":
+                self._connect(stream_id, http_event.headers)
+            elif stream_id in self._tunnels:
+                if isinstance(http_event, DataReceived):
+                    self._tunnels[stream_id].receive(http_event.data, http_event.stream_ended)
+            elif isinstance(http_event, HeadersReceived):
                 self._exchanges.setdefault(http_event.stream_id, Exchange(http_event.headers))
             elif isinstance(http_event, DataReceived):
                 self._exchanges[http_event.stream_id].receive(http_event.data)
-            if isinstance(http_event, HeadersReceived | DataReceived) and http_event.stream_ended:
+            ended = isinstance(http_event, HeadersReceived | DataReceived) and http_event.stream_ended
+            if ended and stream_id in self._exchanges:
                 self._answer(http_event.stream_id, self._exchanges.pop(http_event.stream_id))
+
+    def _connect(self, stream_id: int, fields: list[tuple[bytes, bytes]]) -> None:
+        http = self._http
+        assert http is not None
+        answer, tunnel = accept(fields, lambda data, end: http.send_data(stream_id, data, end))
+        http.send_headers(stream_id, answer, end_stream=tunnel is None)
+        if tunnel is not None:
+            self._tunnels[stream_id] = tunnel
 
     def _answer(self, stream_id: int, exchange: Exchange) -> None:
         assert self._http is not None
