@@ -8,9 +8,8 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from time import time_ns
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from specter.client.connections import Connections
 from specter.client.discovery import Discovery
@@ -32,8 +31,7 @@ C = TypeVar("C", bound=BaseConnection)
 logger = logging.getLogger("specter.client")
 
 
-@dataclass(frozen=True, slots=True)
-class Lease(Generic[C]):
+class Lease(NamedTuple, Generic[C]):
     """A connection to use, and whether somebody used it before."""
 
     connection: C
@@ -103,6 +101,8 @@ class Pool(Generic[C]):
         self._driver = driver
         self._lock = threading.Lock()
         self._limits = limits
+        self.limited = limits.max_connections is not None
+        """Whether connections may be closed to make room for others: then those that were found are to be held."""
         self._connections: Connections[C] = Connections(limits)
         self._dials: dict[Origin, _Dial] = {}
         self._room = _Room()
@@ -196,11 +196,6 @@ class Pool(Generic[C]):
             return self._connections.best(origin) is not None
 
     # -- room for one more --------------------------------------------------------------------------
-
-    @property
-    def limited(self) -> bool:
-        """Whether connections may be closed to make room for others: then those that were found are to be held."""
-        return self._limits.max_connections is not None
 
     def hold(self, lease: Lease[C]) -> Lease[C]:
         """Let nobody close the connection to make room."""
