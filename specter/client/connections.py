@@ -95,7 +95,7 @@ class Connections(dict[Origin, C], Generic[C]):
     def idle(self) -> list[tuple[Origin, C]]:
         """Return those that nobody uses, the longest unused first."""
         idle = [item for item in self.every() if not item[1].busy and not item[1].holds]
-        return sorted(idle, key=lambda item: item[1].used_at)
+        return sorted(idle, key=lambda item: item[1].idle_since or item[1].used_at)
 
     def unused_spares(self, origin: Origin) -> list[C]:
         return [spare for spare in self.spares.get(origin, ()) if not spare.busy and not spare.holds]
