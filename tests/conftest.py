@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from importlib import import_module
 
 import pytest
@@ -11,9 +12,17 @@ from hypothesis import settings
 
 from specter._backend import TWINS
 from specter._native import STATE
+from tests.loops import LOOPS, Run, running
 
 settings.register_profile("specter", deadline=None, derandomize=True, max_examples=100)
 settings.load_profile("specter")
+
+
+@pytest.fixture(params=LOOPS)
+def run(request: pytest.FixtureRequest) -> Iterator[Run]:
+    """Runs coroutines, in a loop of asyncio and in one of uvloop."""
+    with running(request.param) as run_in_loop:
+        yield run_in_loop
 
 
 def pytest_configure() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextvars import Context
 from functools import partial
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from specter.net.channel import Channel
 from specter.net.connection import BaseConnection, Fields
 from specter.net.exchange import FAILED, READABLE, Exchange
 
-__all__ = ["AsyncConnection", "running_loop"]
+__all__ = ["AsyncConnection", "running_loop", "watch"]
 
 STALE: Final = clock.SECOND // 100
 """When the loop did not look at the socket for so long (ns), what lies in it is read before a request is sent."""
@@ -42,6 +43,18 @@ def running_loop() -> asyncio.AbstractEventLoop:
         raise LocalProtocolError("AsyncClient needs a running asyncio event loop") from None
 
 
+def watch(loop: asyncio.AbstractEventLoop, fd: int, callback: Callable[[], None]) -> None:
+    """Have ``callback`` called when ``fd`` is readable.
+
+    Raises:
+        LocalProtocolError: that is not for this loop to do.
+    """
+    try:
+        loop.add_reader(fd, callback)
+    except NotImplementedError:
+        raise LocalProtocolError(f"AsyncClient cannot have its sockets watched by a {type(loop).__name__}") from None
+
+
 class Waiter:
     """A task that waits for one of the flags ``wanted``."""
 
@@ -56,8 +69,11 @@ class Waiter:
     def wake(self) -> None:
         """Let the task go on in the loop's next turn."""
         if not self.future.done():
-            self.future.set_result(None)
             self._connection.woken = True
+            try:
+                self.future.set_result(None)
+            except RuntimeError:  # the loop was closed, and the task left in it
+                return
 
 
 class Beside:
@@ -98,17 +114,19 @@ class AsyncConnection(BaseConnection):
         """Bytes that readers were given in this turn."""
         self._postponed: list[Exchange] = []
         """Those who read on in the next turn."""
-        loop.add_reader(channel.udp.fileno(), self._on_readable)
+        self._context = Context()
+        """For what the loop calls: nothing of the task that happened to connect."""
+        self._context.run(watch, loop, channel.udp.fileno(), self._on_readable)
         self._flush()
 
     # -- exchanges --------------------------------------------------------------------------------
 
     def try_open(self, exchange: Exchange, fields: Fields, fin: bool) -> bool:
-        now = clock.now()
+        now, alone = clock.now(), not self._settling
         with self._guard:
             if now - self._looked_at > STALE:
                 self._catch_up(now)
-            alone = not self._settling
+                self._flush()
             opened = self._open(exchange, fields, fin)
             if alone and opened:
                 self._say(now)  # not later than it was made; the next ones of this turn go together
@@ -256,9 +274,9 @@ class AsyncConnection(BaseConnection):
     # -- sending ------------------------------------------------------------------------------------
 
     def _flush(self) -> None:
-        if not self._settling and self._watched:
+        if not self._settling and self._watched and not self._loop.is_closed():
             self._settling = True
-            self._loop.call_soon(self._settle_turn)
+            self._loop.call_soon(self._settle_turn, context=self._context)
 
     def _settle_turn(self) -> None:
         self._settling, self._given = False, 0
@@ -286,7 +304,8 @@ class AsyncConnection(BaseConnection):
             self._timer.cancel()
         ticks = max(-((now - due) // TICK), 0)
         self._timer_at = due
-        self._timer = self._loop.call_at(self._loop.time() + ticks * TICK / clock.SECOND, self._on_timer)
+        when = self._loop.time() + ticks * TICK / clock.SECOND
+        self._timer = self._loop.call_at(when, self._on_timer, context=self._context)
 
     def _watch_for_room(self, wanted: bool) -> None:
         """Have the loop say when the socket takes more, or no longer."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from specter._wire import NEVER
 from specter.errors import LocalProtocolError
 from specter.net import clock
-from specter.net.aio import AsyncConnection, running_loop
+from specter.net.aio import AsyncConnection, running_loop, watch
 from specter.net.channel import Channel
 from specter.net.dialing import Handshake
 
@@ -116,7 +117,7 @@ class LoopDriver:
         sockets = [handshake.channel.udp for handshake in handshakes]
         try:
             for socket in sockets:
-                loop.add_reader(socket.fileno(), _finish, future, True)
+                watch(loop, socket.fileno(), partial(_finish, future, True))
                 if socket.unsent:
                     loop.add_writer(socket.fileno(), _finish, future, True)
             await _until(loop, future, until)

@@ -4,35 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from typing import Any, TypeAlias
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 import specter
 from specter.testing.content import content
 from specter.testing.server import Server
-
-Run: TypeAlias = Callable[[Coroutine[Any, Any, Any]], Any]
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Iterator[Run]:
-    """Runs a coroutine, and looks afterwards whether something went wrong unnoticed, or goes on."""
-    factory = pytest.importorskip("uvloop").new_event_loop if request.param == "uvloop" else None
-    with asyncio.Runner(loop_factory=factory, debug=request.param == "asyncio") as runner:
-        complaints: list[Any] = []
-        runner.get_loop().set_exception_handler(lambda _, context: complaints.append(context))
-
-        async def watched(coroutine: Coroutine[Any, Any, Any]) -> Any:
-            result = await coroutine
-            await asyncio.sleep(0)
-            left = asyncio.all_tasks() - {asyncio.current_task()}
-            assert not left, left
-            return result
-
-        yield lambda coroutine: runner.run(watched(coroutine))
-        assert not complaints, complaints
+from tests.loops import Run
 
 
 def make_client(server: Server, **options: Any) -> specter.AsyncClient:
