@@ -173,8 +173,10 @@ class Handshake:
     def _tell_connected(self) -> None:
         if logger.isEnabledFor(logging.DEBUG):
             info = describe(self.channel)
-            told = info.quic_version, info.cipher_suite, info.key_exchange, info.alpn
-            logger.debug("connected to %s at %s port %s: %s, %s, %s, %s", self._host, *info.remote_address, *told)
+            told = [info.quic_version, info.cipher_suite, info.key_exchange, info.alpn]
+            told += ["resumed"] if info.resumed else []
+            told += [f"early data {self.channel.quic.early_data.value}"] if self._early_stream >= 0 else []
+            logger.debug("connected to %s at %s port %s: %s", self._host, *info.remote_address, ", ".join(told))
 
     def abandon(self, now: int) -> None:
         """Say goodbye if that is possible, which an engine interrupted at work may not be, and close the socket."""

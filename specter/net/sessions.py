@@ -27,6 +27,8 @@ PER_SERVER: Final = 4
 """Tickets kept of one server, the newest."""
 LARGEST: Final = 32 << 10
 """Bytes of a session worth keeping, its certificates included."""
+LARGEST_TICKET: Final = 4 << 10
+"""Bytes of a ticket worth keeping: it makes the first flight so much longer."""
 
 logger = logging.getLogger("specter")
 
@@ -86,7 +88,7 @@ class SessionCache:
         """Keep a session that has just begun to be known."""
         now = self._clock()
         session = replace(session, received=now, authenticated=session.authenticated or now)
-        if session.size > LARGEST:
+        if session.size > LARGEST or len(session.ticket) > LARGEST_TICKET:
             return
         with self._lock:
             self._refresh()

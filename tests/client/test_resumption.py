@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import subprocess
 import sys
@@ -226,6 +227,20 @@ def test_tickets_that_nobody_waited_for_are_kept_at_the_end(server: Server, make
         response = revisit(client)
         assert facts(response) == (True, "accepted")
         time.sleep(0.05)
+
+
+def test_the_log_tells(server: Server, make_client: MakeClient, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "specter")
+    client = make_client(server, early_data=True)
+    client.get("/bytes/1")
+    revisit(client)
+    revisit(client, method="POST")
+    revisit(client, "/too-early")
+    told = [record.getMessage() for record in caplog.records if record.getMessage().startswith("connected")]
+    ends = [line.rpartition("h3")[2] for line in told]
+    assert ends == ["", ", resumed, early data accepted", ", resumed", ", resumed, early data accepted"]
+    assert any(record.getMessage().endswith("/too-early was too early") for record in caplog.records)
+    assert "ticket" not in caplog.text.lower()
 
 
 # -- early data ---------------------------------------------------------------------------------------

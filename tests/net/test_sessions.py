@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from specter.net.sessions import LARGEST, LIMIT, PER_SERVER, SessionCache, session_key
+from specter.net.sessions import LARGEST, LARGEST_TICKET, LIMIT, PER_SERVER, SessionCache, session_key
 from specter.testing.certificates import CLIENT_AUTH, CertificateAuthority
 from specter.tls.config import ClientTlsConfig
 from specter.tls.session import Session
@@ -151,8 +151,11 @@ def test_what_is_kept_is_bounded() -> None:
     assert take(cache, (NAME, LIMIT - 1, "")) is None
     assert take(cache, (NAME, LIMIT, "")) is not None
     cache.clear()
-    cache.put(KEY, session(bytes(LARGEST)))
+    cache.put(KEY, session(bytes(LARGEST_TICKET + 1)))
+    cache.put(KEY, session(certificates=(bytes(LARGEST),)))
     assert len(cache) == 0
+    cache.put(KEY, session(bytes(LARGEST_TICKET)))
+    assert len(cache) == 1
 
 
 def test_a_server_heard_of_again_is_not_the_first_to_go() -> None:
