@@ -78,7 +78,7 @@ H3_FRAMES: dict[str, Any] = {
 }
 PACKET = {
     "header": HEADER, "?frames": [FRAMES], "?raw": RAW, "?retry_token": TOKEN, "?supported_versions": [HEX],
-    "?trigger": {"keys_available"},
+    "?is_mtu_probe_packet": BOOL, "?trigger": {"keys_available"},
 }  # fmt: skip
 H3_FRAME = {"stream_id": UINT, "?length": UINT, "frame": H3_FRAMES}
 OPEN = "*"

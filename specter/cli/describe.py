@@ -49,30 +49,34 @@ class Narrator:
         """Tell about the connection, the request and everything up to the body."""
         if not self._verbose:
             return
-        for label, fact in connection_facts(response, checked=self._checked):
-            self.note(f"{label}: {fact}")
+        facts = connection_facts(response, checked=self._checked)
+        lines = [("* ", "dim", _printable(f"{label}: {fact}".encode())) for label, fact in facts]
         request = response.request
         fields = request.fields()
         authority = next(value for name, value in fields if name == b":authority")
-        self._message(">", "cyan", f"{request.method} {request.url.target} HTTP/3", [(b"host", authority), *fields])
+        lines += _message(">", "cyan", f"{request.method} {request.url.target} HTTP/3", [(b"host", authority), *fields])
         for status, headers in response.informational:
-            self._message("<", "green", f"{response.http_version} {status}", headers.raw)
-        self._message("<", "green", f"{response.http_version} {response.status_code}", response.headers.raw)
+            lines += _message("<", "green", f"{response.http_version} {status}", headers.raw)
+        lines += _message("<", "green", f"{response.http_version} {response.status_code}", response.headers.raw)
+        self._display.lines(lines)
 
     def end(self, response: specter.Response, count: int) -> None:
         """Tell what came after the head."""
         if not self._verbose:
             return
         if response.trailers.raw:
-            self._message("<", "green", "(trailers)", response.trailers.raw)
+            self._display.lines(_message("<", "green", "(trailers)", response.trailers.raw))
         self.note(f"{count} bytes of body in {response.timing.complete or 0.0:.3f} s")
 
-    def _message(self, lead: str, style: str, first: str, fields: Iterable[tuple[bytes, bytes]]) -> None:
-        self._display.line(_printable(first.encode()), style, lead=f"{lead} ")
-        for name, value in fields:
-            if not name.startswith(b":"):
-                self._display.line(f"{_printable(name)}: {_printable(value)}", style, lead=f"{lead} ")
-        self._display.line("", style, lead=lead)
+
+def _message(
+    lead: str, style: str, first: str, fields: Iterable[tuple[bytes, bytes]]
+) -> Iterator[tuple[str, str, str]]:
+    yield f"{lead} ", style, _printable(first.encode())
+    for name, value in fields:
+        if not name.startswith(b":"):
+            yield f"{lead} ", style, f"{_printable(name)}: {_printable(value)}"
+    yield lead, style, ""
 
 
 def connection_facts(response: specter.Response, *, checked: bool = True) -> Iterator[tuple[str, str]]:

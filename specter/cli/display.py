@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
@@ -36,14 +37,20 @@ class Display:
 
     def line(self, text: str, style: str = "", *, lead: str = "") -> None:
         """Write a line; ``style`` is rich's word for how it looks on a terminal, for all of it or its ``lead``."""
+        self.lines([(lead, style, text)])
+
+    def lines(self, lines: Iterable[tuple[str, str, str]]) -> None:
+        """Write lines that belong together, each as ``(lead, style, text)``."""
         if not self._terminal:
-            self._stream.write(f"{lead}{text}\n")
-            self._stream.flush()
+            block = "".join(f"{lead}{text}\n" for lead, _, text in lines)
+            with self._lock:
+                self._stream.write(block)
+                self._stream.flush()
             return
         from rich.text import Text
 
-        shown = Text.assemble((lead, style), text) if lead else Text(text, style)
-        self._get_console().print(shown, soft_wrap=True)
+        shown = [Text.assemble((lead, style), text) if lead else Text(text, style) for lead, style, text in lines]
+        self._get_console().print(Text("\n").join(shown), soft_wrap=True)
 
     def bar(self, label: str, total: int | None) -> Bar:
         """Return a bar for ``total`` bytes, which shows up if they take a while."""

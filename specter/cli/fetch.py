@@ -34,8 +34,8 @@ def run_fetch(options: Options) -> int:
 def _all_at_once(session: Session, transfers: list[Transfer]) -> int:
     """Run the transfers in threads, which share the client's connections."""
     with ThreadPoolExecutor(min(session.options.parallel_max, len(transfers))) as pool:
-        futures = [pool.submit(transfer.run) for transfer in transfers]
         try:
+            futures = [pool.submit(transfer.run) for transfer in transfers]
             return max(future.result() for future in futures)
         except BaseException:
             session.stopped.set()
@@ -53,7 +53,6 @@ def open_client(options: Options) -> specter.Client:
             return specter.Client(
                 verify=False if options.insecure else options.cacert or True,
                 cert=cert,
-                timeout=specter.Timeouts(None, connect=options.connect_timeout, total=options.max_time),
                 decode=options.compressed,
                 resolve={f"{host}:{port}": address for host, port, address in options.resolve},
                 keylog=options.keylog,

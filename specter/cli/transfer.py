@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -97,8 +98,9 @@ class Transfer:
     def _attempt(self, output: Output, *, last: bool) -> None:
         """Send the request and those it redirects to; deliver the last response."""
         hop: Hop | None = self._first_hop()
+        started = time.monotonic()
         while hop is not None:
-            with self._exchange(hop) as response:
+            with self._exchange(hop, self._limits(time.monotonic() - started)) as response:
                 hop = self._take(hop, response, output, last=last)
 
     def _first_hop(self) -> Hop:
@@ -108,8 +110,16 @@ class Transfer:
             url += str(options.upload_file).replace("\\", "/").rpartition("/")[2]
         return Hop(specter.URL(url, form_query(options) or None), options.method, options.headers, with_body=True)
 
+    def _limits(self, spent: float) -> specter.Timeouts:
+        """Return the limits of a request that begins ``spent`` seconds after the transfer did."""
+        options = self._options
+        left = None if options.max_time is None else options.max_time - spent
+        if left is not None and left <= 0:
+            raise specter.TotalTimeout(f"{self._url} took longer than {options.max_time:g} seconds")
+        return specter.Timeouts(None, connect=options.connect_timeout, total=left)
+
     @contextmanager
-    def _exchange(self, hop: Hop) -> Iterator[specter.Response]:
+    def _exchange(self, hop: Hop, limits: specter.Timeouts) -> Iterator[specter.Response]:
         """Send the request of ``hop``, and give its response."""
         body = request_body(self._options) if hop.with_body else None
         if hop.count and body is not None and not body.replayable:
@@ -118,7 +128,7 @@ class Transfer:
         try:
             content = None if body is None else _watched(body.content, bar)
             with self._session.client.stream(
-                hop.method, hop.url, headers=_fields(hop, body), content=content
+                hop.method, hop.url, headers=_fields(hop, body), content=content, timeout=limits
             ) as response:
                 bar.finish()
                 self._session.narrator.response(response)

@@ -106,13 +106,24 @@ class Trace:
         """As ``received``, of a packet that is about to be sealed."""
         packer = self._core.packer
         header = values.short_header(first, number, packer.dcid)
-        self._packet("transport:packet_sent", header, view, start, end, size, packer.ack_delay_exponent)
+        probe = size > self._core.datagram_size
+        self._packet("transport:packet_sent", header, view, start, end, size, packer.ack_delay_exponent, probe=probe)
 
     def _packet(
-        self, name: str, header: Data, view: memoryview, start: int, end: int, size: int, exponent: int
+        self,
+        name: str,
+        header: Data,
+        view: memoryview,
+        start: int,
+        end: int,
+        size: int,
+        exponent: int,
+        *,
+        probe: bool = False,
     ) -> None:
         raw = {"length": size, "payload_length": end - start}
-        self.emit(name, {"header": header, "frames": _frames(view, start, end, exponent), "raw": raw})
+        data: Data = {"header": header, "frames": _frames(view, start, end, exponent), "raw": raw}
+        self.emit(name, data | {"is_mtu_probe_packet": True} if probe else data)
 
     # -- other packets ----------------------------------------------------------------------------
 

@@ -38,6 +38,12 @@ class Answers:
         query = request.query
         return Reply(int(query.get("status", "302")), [("location", query["url"])], b"not this\n")
 
+    def do_slowly(self, request: Request) -> Reply:
+        """Redirect to itself, each time so many seconds later."""
+        reply = Reply(302, [("location", request.target)])
+        reply.delay = float(request.path.rpartition("/")[2])
+        return reply
+
     def do_flaky(self, request: Request) -> Reply:
         """Fail with ``status`` so often as ``times`` says, then answer."""
         query = request.query

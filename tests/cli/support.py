@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -32,8 +33,11 @@ def command(*words: str) -> list[str]:
     return [sys.executable, "-m", "specter", *words]
 
 
-def at_terminal(words: list[str], **environment: str) -> tuple[int, bytes]:
-    """Run ``words`` with a terminal for standard output and error; return the status and what it showed."""
+def at_terminal(words: list[str], interrupt_at: bytes = b"", **environment: str) -> tuple[int, bytes]:
+    """Run ``words`` with a terminal for standard output and error; return the status and what it showed.
+
+    With ``interrupt_at`` Ctrl-C comes when that was shown.
+    """
     master, slave = os.openpty()
     env = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", **environment}
     with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=slave, stderr=slave, env=env) as process:
@@ -42,6 +46,9 @@ def at_terminal(words: list[str], **environment: str) -> tuple[int, bytes]:
         try:
             while piece := os.read(master, 65536):
                 shown += piece
+                if interrupt_at and interrupt_at in shown:
+                    interrupt_at = b""
+                    process.send_signal(signal.SIGINT)
         except OSError:  # how Linux says that the other side is closed
             pass
         os.close(master)

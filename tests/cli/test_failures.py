@@ -181,16 +181,27 @@ def test_ctrl_c_while_waiting_to_try_again(server: Server) -> None:
 @POSIX
 def test_ctrl_c_at_a_terminal_leaves_it_as_it_was(server: Server, tmp_path: Path) -> None:
     """The cursor that the bar hid is shown again."""
-    script = (
-        "import os, signal, sys, threading; from specter.cli import main; "
-        "threading.Timer(2.5, os.kill, (os.getpid(), signal.SIGINT)).start(); sys.exit(main(sys.argv[1:]))"
+    words = command(
+        f"{server.url}/drip?count=1000&interval=0.05", "--cacert", server.ca_file, "-o", str(tmp_path / "o")
     )
-    url = f"{server.url}/drip?count=1000&interval=0.05"
-    status, shown = at_terminal(
-        [sys.executable, "-c", script, url, "--cacert", server.ca_file, "-o", str(tmp_path / "o")]
-    )
+    status, shown = at_terminal(words, interrupt_at=b"bytes/s")
     assert status == 130
     assert -1 < shown.rfind(b"\x1b[?25l") < shown.rfind(b"\x1b[?25h")
+
+
+@pytest.mark.parametrize("field", ["x: a\r\nb: c", "x\ny: z", "na me: x", ":path: /x", "connection: close"])
+def test_fields_that_cannot_be_sent(run: Run, field: str) -> None:
+    status, out, err = run("URL/headers", "-H", field)
+    assert (status in (1, 2), out) == (True, b"")
+    one_line(err)
+
+
+def test_max_time_is_for_all_redirects_together(run: Run) -> None:
+    started = time.monotonic()
+    status, _, err = run("-L", "-m", "1", "URL/slowly/0.4")
+    assert status == 1
+    assert 0.9 < time.monotonic() - started < 4
+    one_line(err)
 
 
 def test_arguments_that_are_no_text(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,35 @@ def test_a_failed_connection_leaves_its_story(directory: Path, black_hole: int) 
     assert list(named(found, "transport:packet_sent"))
     assert not list(named(found, "transport:packet_received"))
     assert list(named(found, "connectivity:connection_closed"))
+
+
+def test_the_asyncio_client_keeps_logs_too(server: Server, directory: Path) -> None:
+    async def fetch() -> None:
+        async with specter.AsyncClient(verify=server.ca_file, qlog=directory) as client:
+            (await client.get(f"{server.url}/bytes/40000", headers=SECRETS)).raise_for_status()
+
+    asyncio.run(fetch())
+    found = events(directory)
+    parsed = [data["length"] for data in named(found, "http:frame_parsed") if data["frame"]["frame_type"] == "data"]
+    assert sum(parsed) == 40_000
+    assert {headers(found, "http:frame_created")[0][name] for name in SECRETS} == {"(redacted)"}
+    assert list(named(found, "connectivity:connection_closed"))
+
+
+def test_early_data_is_in_the_log(server: Server, directory: Path) -> None:
+    cache = specter.SessionCache()
+    for _ in range(2):
+        with specter.Client(verify=server.ca_file, qlog=directory, session_cache=cache, early_data=True) as client:
+            assert client.get(f"{server.url}/bytes/1").status_code == 200
+    logs = [check_file(path.read_text()) for path in directory.iterdir()]
+    early = [
+        data
+        for found in logs
+        for data in named(found, "transport:packet_sent")
+        if data["header"]["packet_type"] == "0RTT"
+    ]
+    assert early
+    assert all("stream" in [frame["frame_type"] for frame in data["frames"]] for data in early)
 
 
 def test_a_directory_that_is_none_is_an_error(server: Server, tmp_path: Path) -> None:

@@ -210,6 +210,17 @@ def test_recovery_is_told_as_it_moves(lossy: tuple[Logs, Pair]) -> None:
     assert all(later["old"] == earlier["new"] for earlier, later in pairwise(states))
 
 
+def test_probes_of_the_path_mtu_are_marked() -> None:
+    logs = Logs()
+    made = pair(logs, 8, orders=(Order(Action.UPLOAD, 400_000),))
+    made.transfer()
+    probes = [data for data in logs.client.named("transport:packet_sent") if data.get("is_mtu_probe_packet")]
+    (grown, *_) = logs.client.named("connectivity:mtu_updated")
+    assert grown["old"] == 1200
+    assert grown["new"] in {data["raw"]["length"] for data in probes}
+    assert all([frame["frame_type"] for frame in data["frames"]][:1] == ["ping"] for data in probes)
+
+
 def test_logging_changes_nothing_on_the_wire() -> None:
     wires = []
     for config in (QuicConfig(), Logs().config):
