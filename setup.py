@@ -100,12 +100,14 @@ def translate_layers(modules: list[Extension]) -> None:
         target_dir="build/mypyc",
         opt_level="2",
         debug_level="0",
+        multi_file=True,
     )
     found = {module.name.removeprefix(f"{NATIVE}.").removeprefix("specter."): module for module in translated}
     for module in modules:
         new = found[module.name.removeprefix(f"{NATIVE}.")]
         module.sources, module.depends = new.sources, new.depends
-        module.include_dirs, module.extra_compile_args = new.include_dirs, new.extra_compile_args
+        module.include_dirs = [*new.include_dirs, *(f"{folder}/specter/_native" for folder in new.include_dirs)]
+        module.extra_compile_args = new.extra_compile_args
 
 
 def remember_sources() -> None:

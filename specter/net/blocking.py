@@ -31,6 +31,8 @@ from specter.net.waker import Waker
 
 __all__ = ["BlockingConnection"]
 
+FRESH: Final = clock.SECOND // 5_000
+"""A look at the socket is good for so long (ns): a request that follows at once sees nothing new."""
 INSTANT: Final = clock.SECOND // 10_000
 """A sleep shorter than this (ns) was none."""
 STEP_ASIDE: Final = 50e-6
@@ -69,7 +71,9 @@ class BlockingConnection(BaseConnection):
         self._ask()
         with self._lock, self._guard:
             if not self._leader:
-                self._catch_up(clock.now())
+                now = clock.now()
+                if now - self._looked_at > FRESH:
+                    self._catch_up(now)
             return self._open(exchange, fields, fin)
 
     def act(self, work: Callable[[], None]) -> None:
@@ -194,7 +198,8 @@ class BlockingConnection(BaseConnection):
         """Set the alarm; return how long to sleep (ns), negative for ever."""
         now = clock.now()
         self._looked_at = now
-        self._armed = min(self._engine.next_deadline(), deadline)
+        self._due = self._engine.next_deadline()
+        self._armed = min(self._due, deadline)
         return -1 if self._armed >= NEVER else max(self._armed - now, 0)
 
     def _sleep(self, timeout: int) -> None:
@@ -258,6 +263,7 @@ class BlockingConnection(BaseConnection):
     def _work(self) -> None:
         """Drain the socket, deliver what came, keep the time, send."""
         now = clock.now()
+        self._due = 0
         self._catch_up(now)
         self._say(now)
 

@@ -72,6 +72,8 @@ class BaseConnection(ABC):
         self._unsaid = 0
         """Bytes read since the peer could last hear of it."""
         self._looked_at = clock.now()
+        self._due = 0
+        """Before this moment the engine need not be asked for its deadline: one that was set later is later."""
 
     # -- what a driver adds -------------------------------------------------------------------------
 
@@ -389,7 +391,7 @@ class BaseConnection(ABC):
         if datagrams:
             self._gathering.count(datagrams, now - before)
             self._deliver()
-        if engine.next_deadline() <= now:
+        if now >= self._due and engine.next_deadline() <= now:
             engine.handle_deadline(now)
             self._deliver()
 
