@@ -30,11 +30,22 @@ ROOT = Path(__file__).resolve().parent
 SOURCES = Path("specter", "_speedups")
 MODES = ("auto", "pure", "require")
 LINUX_ONLY = ("udp",)
-LAYERS = ("quic", "quic/congestion", "h3", "tls", "net")
-INTERPRETED = (
-    "specter/net/info.py",  # public classes, whose docstrings compiled classes do not keep
-    "specter/net/qlog.py",  # finalizers need weak references
-)
+LAYERS = ("quic", "quic/congestion", "h3", "net")
+HOT = {  # of these packages only what works for every packet or request: a wheel has to stay small
+    "quic": (
+        *("close", "cids", "config", "connection", "core", "delivery", "dispatch", "ecn", "errors", "events", "flow"),
+        *("inbound", "lull", "mtu", "outbound", "pacing", "path", "paths", "probing", "recovery", "rtt", "space"),
+        *("stream_ids", "streams", "timers", "traced"),
+    ),
+    "h3": (
+        *("config", "connection", "errors", "events", "exchanges", "fields", "frames", "qlog", "qpack", "receiving"),
+        *("request_stream", "sending", "session", "transport", "writer"),
+    ),
+    "net": (
+        *("aio", "aio_driver", "blocking", "budget", "channel", "clock", "connection", "driver", "exchange"),
+        *("exchanges", "extras", "failures", "feeding", "gathering", "inline", "spinning", "transfer", "tunnel"),
+    ),
+}
 NATIVE = "specter._native"
 
 
@@ -66,7 +77,7 @@ def compiler_options(unix: bool) -> dict[str, list[Any]]:
     if sanitize:
         compile_args = [f"-fsanitize={sanitize}", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all", "-O1", "-g"]
     macros = [("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")] if flag("SPECTER_LINETRACE") else []
-    link_args = [f"-fsanitize={sanitize}"] if sanitize else []
+    link_args = [f"-fsanitize={sanitize}"] if sanitize else ["-s"] if sys.platform == "linux" else []
     libraries = ["dl"] if sys.platform == "linux" else []  # dlopen is not in older C libraries
     return {
         "extra_compile_args": compile_args,
@@ -78,9 +89,11 @@ def compiler_options(unix: bool) -> dict[str, list[Any]]:
 
 def layer_sources() -> list[Path]:
     """Return the files of the protocol layers, relative to the project."""
-    files = [path for layer in LAYERS for path in sorted((ROOT / "specter" / layer).glob("*.py"))]
-    names = [path.relative_to(ROOT) for path in files if path.stem != "__init__"]
-    return [name for name in names if name.as_posix() not in INTERPRETED]
+    files = []
+    for layer in LAYERS:
+        found = sorted((ROOT / "specter" / layer).glob("*.py"))
+        files += [path for path in found if path.stem in HOT.get(layer, (path.stem,)) and path.stem != "__init__"]
+    return [path.relative_to(ROOT) for path in files]
 
 
 def layer_extensions() -> list[Extension]:
@@ -89,7 +102,7 @@ def layer_extensions() -> list[Extension]:
     return [Extension(f"{NATIVE}.{name}", []) for name in ("layers__mypyc", *names)]
 
 
-def translate_layers(modules: list[Extension]) -> None:
+def translate_layers(modules: list[Extension], unix: bool) -> None:
     """Turn the protocol layers into C below build/mypyc and point their extensions there."""
     from mypyc.build import mypycify
 
@@ -107,7 +120,8 @@ def translate_layers(modules: list[Extension]) -> None:
         new = found[module.name.removeprefix(f"{NATIVE}.")]
         module.sources, module.depends = new.sources, new.depends
         module.include_dirs = [*new.include_dirs, *(f"{folder}/specter/_native" for folder in new.include_dirs)]
-        module.extra_compile_args = new.extra_compile_args
+        module.extra_compile_args = [*new.extra_compile_args, *(("-fvisibility=hidden",) if unix else ())]
+        module.extra_link_args = ["-s"] if sys.platform == "linux" else []
 
 
 def remember_sources() -> None:
@@ -168,9 +182,10 @@ class BuildSpeedups(build_ext):
     def build_extensions(self) -> None:
         layers = [module for module in self.extensions if module.name.startswith(NATIVE)]
         twins = [module for module in self.extensions if module not in layers]
-        write_c(twins, compiler_options(self.compiler.compiler_type == "unix"))
+        unix = self.compiler.compiler_type == "unix"
+        write_c(twins, compiler_options(unix))
         if layers:
-            translate_layers(layers)
+            translate_layers(layers, unix)
         self.parallel = self.parallel or os.cpu_count()
         super().build_extensions()
 
