@@ -81,6 +81,13 @@ class LocalConnectionIds:
         if not self._empty:
             self._limit = min(active_connection_id_limit, MAX_LOCAL_IDS)
 
+    def issue_preferred(self) -> NewConnectionId:
+        """Return the id for the preferred_address transport parameter, number 1; before any other is issued."""
+        issued: list[NewConnectionId] = []
+        self._issue(issued)
+        self._limit = max(self._limit, 2)
+        return issued[0]
+
     def frames_to_send(self, maximum: int = MAX_LOCAL_IDS) -> list[NewConnectionId]:
         """Issue ids and return at most ``maximum`` frames: lost ones first, then up to the peer's limit.
 

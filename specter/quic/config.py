@@ -65,6 +65,10 @@ class QuicConfig:
     ack_bulk_after: int = 100
 
     active_connection_id_limit: int = 4
+    preferred_ipv4: tuple[str, int] | None = None
+    """Where clients are asked to move to after the handshake (server role; RFC 9000, section 9.6) ..."""
+    preferred_ipv6: tuple[str, int] | None = None
+    """... and over IPv6; the socket has to hear what is sent there, and to answer from there."""
     disable_active_migration: bool = False
     """Tell the peer to stay at its address; a change of address that it does not know of (NAT) is followed still."""
     congestion: str = "cubic"

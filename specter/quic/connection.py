@@ -6,7 +6,7 @@ inputs, same entropy and same ``now`` give the same datagrams. ``now`` is intege
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from specter._backend import batch as batches
 from specter._backend import datapath, reassembly
@@ -14,20 +14,20 @@ from specter._entropy import Entropy
 from specter._frame_types import NewToken, StopSending
 from specter._wire import NEVER, VARINT_MAX, TransportError
 from specter.quic import parameters
-from specter.quic.cids import LocalConnectionIds, RemoteConnectionIds
 from specter.quic.close import CloseState
 from specter.quic.config import MAX_TOKEN, QuicConfig
-from specter.quic.core import ConnectionStats, Core
+from specter.quic.core import CID_LENGTH, ConnectionStats, Core, make_core
 from specter.quic.delivery import Delivery, UserPing
 from specter.quic.dispatch import Dispatcher
-from specter.quic.early_data import EarlyDataStatus
+from specter.quic.early_data import EarlyDataStatus, usable
 from specter.quic.errors import UnknownStream
 from specter.quic.events import Event
 from specter.quic.handshake import Handshake
 from specter.quic.inbound import Inbound
 from specter.quic.outbound import Outbound
 from specter.quic.packet import QUIC_V1
-from specter.quic.parameters import TransportParameters
+from specter.quic.parameters import PreferredAddress
+from specter.quic.paths import Paths
 from specter.quic.rtt import RttEstimator
 from specter.quic.streams import Stream
 from specter.quic.timers import Timers
@@ -39,8 +39,6 @@ from specter.tls.session import Resumption
 
 if TYPE_CHECKING:
     from specter.quic.qlog import Trace
-
-CID_LENGTH: Final = 8
 
 Endpoints: TypeAlias = tuple[batches.Address, batches.Address]
 
@@ -86,9 +84,9 @@ class Connection:
         first_cid = entropy.token(CID_LENGTH)
         original = entropy.token(CID_LENGTH)
         version = config.first_version
-        core = _make_core(config, entropy, now, first_cid, original, is_client=True, address=address, version=version)
+        core = make_core(config, entropy, now, first_cid, original, is_client=True, address=address, version=version)
         core.token = token if len(token) <= MAX_TOKEN else b""
-        offer, remembered = _check_resumption(resumption)
+        offer, remembered = usable(resumption)
 
         def make_tls(params: bytes) -> ClientHandshake:
             fits = offer is not None and offer.session.quic_version == core.version
@@ -121,7 +119,7 @@ class Connection:
         """
         initial_dcid = original_dcid if retry_scid is None else retry_scid
         first_cid = entropy.token(CID_LENGTH)
-        core = _make_core(
+        core = make_core(
             config,
             entropy,
             now,
@@ -431,7 +429,6 @@ class Connection:
         stats.minimum_rtt = core.recovery.rtt.minimum
         stats.congestion_window = core.recovery.window
         stats.bytes_in_flight = core.recovery.bytes_in_flight
-        stats.datagram_size = core.datagram_size
         return stats
 
     @property
@@ -460,6 +457,17 @@ class Connection:
         return self._core.address
 
     @property
+    def paths(self) -> Paths:
+        """The network paths, and how a client moves to another one: ``paths.migrate``."""
+        return self._core.paths
+
+    @property
+    def preferred_address(self) -> PreferredAddress | None:
+        """Where the server would rather be spoken to, once the handshake is complete (client role)."""
+        peer = self._core.peer_parameters
+        return None if peer is None else peer.preferred_address
+
+    @property
     def idle_deadline(self) -> int:
         """When the connection ends for want of packets, ``NEVER`` without an idle timeout; past it, it is over."""
         return self._core.idle.deadline
@@ -476,39 +484,3 @@ class Connection:
 def _check_code(error_code: int) -> None:
     if not 0 <= error_code <= VARINT_MAX:
         raise ValueError(f"error code {error_code} does not fit a variable-length integer")
-
-
-def _check_resumption(resumption: Resumption | None) -> tuple[Resumption | None, TransportParameters | None]:
-    """Return what can be used of a resumption, and the server's transport parameters of that time."""
-    if resumption is None:
-        return None, None
-    try:
-        return resumption, parameters.decode(resumption.session.transport_parameters, from_server=True)
-    except TransportError:  # kept by somebody who damaged them
-        return None, None
-
-
-def _make_core(
-    config: QuicConfig,
-    entropy: Entropy,
-    now: int,
-    first_cid: bytes,
-    remote_cid: bytes,
-    *,
-    is_client: bool,
-    address: batches.Address,
-    reset_key: bytes | None = None,
-    version: int,
-) -> Core:
-    key = entropy.token(32) if reset_key is None else reset_key
-    return Core(
-        config,
-        entropy,
-        now,
-        is_client=is_client,
-        address=address,
-        first_cid=first_cid,
-        local_cids=LocalConnectionIds(entropy, CID_LENGTH, first=first_cid, reset_key=key),
-        remote_cids=RemoteConnectionIds(remote_cid, config.active_connection_id_limit),
-        version=version,
-    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from specter._backend import batch, datapath, frames, sendbuffer
 from specter._entropy import Entropy
@@ -33,6 +33,10 @@ from specter.quic.streams import Stream, StreamTable
 
 if TYPE_CHECKING:
     from specter.quic.qlog import Trace
+
+
+CID_LENGTH: Final = 8
+"""Bytes of the ids that we give to the peer."""
 
 
 @dataclass(slots=True)
@@ -122,7 +126,7 @@ class Core:
         self.stream_windows: dict[int, Stream] = {}
         """Streams whose MAX_STREAM_DATA is due."""
         self.waiting_writers: dict[int, Stream] = {}
-        self.datagram_size = config.datagram_size
+        self.datagram_size = self.stats.datagram_size = config.datagram_size
         self.mtu = MtuDiscovery(config.datagram_size, config.max_datagram_size)
         self.ecn = EcnValidator()
         self.probe_deadline = NEVER
@@ -179,7 +183,7 @@ class Core:
     def follow_mtu(self) -> None:
         """Send full datagrams of the size that path MTU discovery stands at."""
         if self.datagram_size != self.mtu.size:
-            self.datagram_size = self.recovery.max_datagram = self.mtu.size
+            self.datagram_size = self.recovery.max_datagram = self.stats.datagram_size = self.mtu.size
 
     def discard(self, space_id: SpaceId) -> None:
         """Drop the keys of a space, and what was in flight in it (RFC 9001, section 4.9)."""
@@ -239,3 +243,30 @@ class Core:
         self.emit(event)
         self.terminated = True
         self.receiver.keys = None
+
+
+def make_core(
+    config: QuicConfig,
+    entropy: Entropy,
+    now: int,
+    first_cid: bytes,
+    remote_cid: bytes,
+    *,
+    is_client: bool,
+    address: batch.Address,
+    reset_key: bytes | None = None,
+    version: int,
+) -> Core:
+    """Return the core of a new connection: our first id is ``first_cid``, the peer's ``remote_cid``."""
+    key = entropy.token(32) if reset_key is None else reset_key
+    return Core(
+        config,
+        entropy,
+        now,
+        is_client=is_client,
+        address=address,
+        first_cid=first_cid,
+        local_cids=LocalConnectionIds(entropy, CID_LENGTH, first=first_cid, reset_key=key),
+        remote_cids=RemoteConnectionIds(remote_cid, config.active_connection_id_limit),
+        version=version,
+    )

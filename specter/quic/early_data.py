@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 from specter._backend import frames, protection
 from specter._frame_types import ResetStream, StopSending
+from specter._wire import TransportError
+from specter.quic import parameters
 from specter.quic.events import EarlyDataRejected
 from specter.quic.parameters import TransportParameters, check_not_reduced
 
 if TYPE_CHECKING:
     from specter.quic.core import Core
+    from specter.tls.session import Resumption
 
 StreamRange = tuple[int, int, int, bool]
 
@@ -158,3 +161,13 @@ class EarlyData:
     def retire(self) -> None:
         """Drop the keys: whatever still comes is late (RFC 9001, section 4.9.3)."""
         self.keys = None
+
+
+def usable(resumption: Resumption | None) -> tuple[Resumption | None, TransportParameters | None]:
+    """Return what can be used of a resumption, and the server's transport parameters of that time."""
+    if resumption is None:
+        return None, None
+    try:
+        return resumption, parameters.decode(resumption.session.transport_parameters, from_server=True)
+    except TransportError:  # kept by somebody who damaged them
+        return None, None

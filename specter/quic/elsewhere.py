@@ -51,7 +51,8 @@ class Elsewhere:
                 return
             if not core.is_client and not path.validated:
                 core.paths.validate(path, now)
-        receiver.last_cid = usual_cid
+        if path is not core.path:
+            receiver.last_cid = usual_cid
 
     def _destination(self, batch: batches.ReceiveBatch, start: int, end: int) -> bytes | None:
         """Return the connection id of ours that a 1-RTT packet is sent to, ``None`` for anything else."""
@@ -64,6 +65,7 @@ class Elsewhere:
         return header.dcid if known and core.handshake_confirmed else None
 
     def _may_come(self, *, shares_id: bool) -> bool:
-        """Whether a new path may appear: servers stay where they are, and NATs are not asked."""
-        core = self._core
-        return not core.is_client and (shares_id or not core.config.disable_active_migration)
+        """Whether a new path may appear: servers stay where they are, NATs do not ask, guests were invited."""
+        core, config = self._core, self._core.config
+        invited = config.preferred_ipv4 is not None or config.preferred_ipv6 is not None
+        return not core.is_client and (shares_id or invited or not config.disable_active_migration)

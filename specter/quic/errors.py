@@ -22,6 +22,7 @@ from specter._wire import TransportError, TransportErrorCode, error_name
 from specter.errors import LocalProtocolError
 
 __all__ = [
+    "CannotMigrate",
     "LocalProtocolError",
     "StreamLimitReached",
     "TransportError",
@@ -39,6 +40,10 @@ class StreamLimitReached(LocalProtocolError):
         super().__init__(f"the peer allows {limit} {kind} streams and all were opened")
         self.limit = limit
         self.unidirectional = unidirectional
+
+
+class CannotMigrate(LocalProtocolError):
+    """The connection has to stay on the network path that it is on; it goes on there."""
 
 
 class UnknownStream(LocalProtocolError):

@@ -20,7 +20,7 @@ from specter.quic.events import (
 )
 from specter.quic.negotiation import Negotiation
 from specter.quic.packet import Header
-from specter.quic.parameters import TransportParameters, VersionInformation
+from specter.quic.parameters import PreferredAddress, TransportParameters, VersionInformation
 from specter.quic.space import Space, SpaceId
 from specter.tls import engine
 from specter.tls.alerts import TlsError
@@ -53,6 +53,7 @@ class Handshake:
         self._remembered = remembered
         self._original_dcid = original_dcid
         self._retry_scid = retry_scid
+        self._preferred: PreferredAddress | None = None
         self.processed_packet = False
         """Whether any packet of the peer was opened: from then on Retry and Version Negotiation are void."""
         self.versions = Negotiation(core)
@@ -96,9 +97,18 @@ class Handshake:
             ack_delay_exponent=config.ack_delay_exponent,
             max_ack_delay=config.max_ack_delay // MILLISECOND,
             disable_active_migration=config.disable_active_migration,
+            preferred_address=self._preferred_address() if server else None,
             active_connection_id_limit=config.active_connection_id_limit,
             version_information=VersionInformation(core.version, config.versions),
         )
+
+    def _preferred_address(self) -> PreferredAddress | None:
+        core, config = self._core, self._core.config
+        if self._preferred is None and (config.preferred_ipv4 or config.preferred_ipv6):
+            issued = core.local_cids.issue_preferred()
+            ends = config.preferred_ipv4, config.preferred_ipv6
+            self._preferred = PreferredAddress.at(*ends, issued.connection_id, issued.reset_token)
+        return self._preferred
 
     # -- TLS --------------------------------------------------------------------------------------
 

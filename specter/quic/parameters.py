@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
-from typing import Any, Final, NoReturn
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any, Final, NoReturn, TypeAlias
 
 from specter._backend import frames
 from specter._wire import NEVER, VARINT_MAX, TransportError, TransportErrorCode
@@ -48,6 +49,9 @@ class ParameterId(IntEnum):
     GREASE_QUIC_BIT = 0x2AB2
 
 
+HostPort: TypeAlias = tuple[str, int]
+
+
 @dataclass(frozen=True, slots=True)
 class PreferredAddress:
     """Where a server would rather be spoken to (RFC 9000, section 9.6).
@@ -61,6 +65,20 @@ class PreferredAddress:
     ipv6_port: int
     connection_id: bytes
     reset_token: bytes
+
+    @staticmethod
+    def at(ipv4: HostPort | None, ipv6: HostPort | None, connection_id: bytes, reset_token: bytes) -> PreferredAddress:
+        """Return the parameter for addresses in text; ``ValueError`` for what is none of its family."""
+        four, four_port = ipv4 or ("0.0.0.0", 0)  # noqa: S104
+        six, six_port = ipv6 or ("::", 0)
+        packed = IPv4Address(four).packed, four_port, IPv6Address(six).packed, six_port
+        return PreferredAddress(*packed, connection_id, reset_token)
+
+    @property
+    def addresses(self) -> list[HostPort]:
+        """The addresses that are offered."""
+        every = (str(IPv4Address(self.ipv4)), self.ipv4_port), (str(IPv6Address(self.ipv6)), self.ipv6_port)
+        return [address for address in every if address[1]]
 
 
 @dataclass(frozen=True, slots=True)

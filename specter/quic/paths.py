@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from specter._backend import batch, frames
+from specter._frame_types import Ping
 from specter._wire import NEVER, TransportErrorCode
 from specter.quic.config import MINIMUM_DATAGRAM
 from specter.quic.ecn import EcnState
+from specter.quic.errors import CannotMigrate
 from specter.quic.events import CloseKind, ConnectionClosed, PathAbandoned, PathChanged
 from specter.quic.mtu import MtuDiscovery
 from specter.quic.path import AmplificationLimit, PathState, PathValidator
@@ -43,6 +45,8 @@ class Path:
     """Whether the peer is there, and the path carries what QUIC needs."""
     expanded: bool = True
     """Whether every challenge of the running validation had 1,200 bytes around it."""
+    ours: bool = False
+    """Whether we mean to move there."""
     tested: bool = False
     """Whether it was looked into what the path carries beyond that."""
     recovery: PathRecovery | None = None
@@ -70,7 +74,9 @@ class Paths:
     def new(self, address: batch.Address) -> Path:
         """Return a path of which nothing is known yet; it is not kept."""
         core = self._core
-        mtu = MtuDiscovery(core.config.datagram_size, core.mtu.ceiling)
+        mtu = MtuDiscovery(core.config.datagram_size, core.config.max_datagram_size)
+        if core.peer_parameters is not None:
+            mtu.limit(core.peer_parameters.max_udp_payload_size, core.now)
         return Path(address, mtu, AmplificationLimit(validated=core.is_client))
 
     # -- frames -------------------------------------------------------------------------------------------
@@ -115,6 +121,8 @@ class Paths:
         path.validated = True
         if path is self._core.path:
             self._settle()
+        elif path.ours:
+            self._move(path, now)
 
     def _settle(self) -> None:
         """The path in use is good: find out what it carries."""
@@ -219,7 +227,7 @@ class Paths:
         peer does not know of: it shares our id too (RFC 9000, section 9.5).
         """
         core = self._core
-        if path.address in self.others:
+        if path is core.path or path.address in self.others:
             return True
         sequence = core.path.cid if shares_id or not core.remote_cids.current else core.remote_cids.take()
         if sequence is None:
@@ -237,7 +245,7 @@ class Paths:
         if not left.validated:
             self.drop(left)
         else:
-            left.until = now + 3 * max(pto, self._core.recovery.initial_pto)
+            left.until = now + 3 * pto
             self.others[left.address] = left
             self._fallback = left
             self.validate(left, now, pto)  # a packet that an attacker forwarded must not end it (section 9.3.3)
@@ -246,6 +254,59 @@ class Paths:
         else:
             self.validate(path, now, pto)
         self._rearm()
+
+    # -- our own move (client role) -----------------------------------------------------------------------
+
+    def migrate(self, address: batch.Address, now: int, *, preferred: bool = False) -> None:
+        """Probe another path, and move there once it is validated (RFC 9000, sections 9.1 and 9.2).
+
+        ``address`` is what the datagrams of that path carry, in both directions, to tell it from others: the address
+        of a new socket. ``PathChanged`` or ``PathAbandoned`` follows; until then, and after the latter, the connection
+        goes on as it is. ``preferred`` says that it leads to the server's preferred address (section 9.6).
+
+        Raises:
+            CannotMigrate: the server wants none, gave no connection id for it, or it is too early or too late.
+        """
+        core = self._core
+        reason = self._obstacle(address, preferred)
+        sequence = None if reason else core.remote_cids.take(preferred=1 if preferred else -1)
+        if sequence is None:
+            raise CannotMigrate(reason or "the server has given no connection id for another path")
+        path = self.new(address)
+        path.cid, path.ours = sequence, True
+        self.others[address] = path
+        self.validate(path, now)
+
+    def _obstacle(self, address: batch.Address, preferred: bool) -> str:
+        """Return why this connection cannot move to ``address``, an empty string if it can."""
+        core = self._core
+        peer = core.peer_parameters
+        if not core.is_client or not core.handshake_confirmed or not core.closer.open or peer is None:
+            return "only a client with a confirmed handshake migrates"
+        if peer.disable_active_migration and not preferred:
+            return "the server does not want its clients to migrate"
+        if not core.remote_cids.current:
+            return "the server uses no connection ids, by which it could tell who moved"
+        if address == core.address or address in self.others:
+            return "there is such a path already"
+        return "too many paths at once" if len(self.others) >= MAX_PATHS else ""
+
+    def abandon(self, address: batch.Address) -> None:
+        """Give up a path that is not in use; nothing if there is none."""
+        path = self.others.get(address)
+        if path is not None and path is not self._fallback:
+            self.drop(path)
+            self._rearm()
+
+    def _move(self, path: Path, now: int) -> None:
+        """Take the path that we wanted, and listen on the old one as long as packets may be on their way there."""
+        core, left, pto = self._core, self._core.path, self._core.pto
+        path.ours = False
+        self._switch(path)
+        left.until = now + 3 * pto
+        self.others[left.address] = left
+        self._settle()
+        core.queue(Ping())  # what makes the server follow
 
     # -- changing -----------------------------------------------------------------------------------------
 

@@ -202,6 +202,8 @@ class Network:
     ) -> None:
         self.seed = seed
         self.server = server
+        self.server_aliases: list[Address] = []
+        """Other addresses of the server, such as a preferred one."""
         self.taps: list[Callable[[Transit], object]] = []
         """Called with every datagram that is sent, before the filters."""
         self.filters: list[Filter] = []
@@ -235,7 +237,7 @@ class Network:
 
     def send(self, source: Address, destination: Address, data: bytes, ecn: int, now: int) -> None:
         """Put a datagram on the wire."""
-        to_server = destination == self.server
+        to_server = destination == self.server or destination in self.server_aliases
         channel = self._up if to_server else self._down
         stats = channel.stats
         transit = Transit(source, destination, data, ecn, now, to_server, stats.sent)

@@ -14,7 +14,7 @@ from specter.quic.config import QuicConfig
 from specter.quic.connection import Connection
 from specter.testing.certificates import CertificateAuthority, Credential
 from specter.testing.endpoint import Endpoint
-from specter.testing.engine import Engine
+from specter.testing.engine import Address, Engine
 from specter.testing.network import Link, Network
 from specter.testing.simulation import START, Host, Simulation
 from specter.testing.transfers import Order, TransferClient, TransferServer
@@ -108,6 +108,19 @@ class Pair(Simulation):
         """The newest connection's server side."""
         peer = list(self.endpoint.peers)[-1]
         return _transfer_server(peer.engine)
+
+    def migrate(self, *, host: bool = False, remote: Address = None) -> Address:
+        """Have the client probe another port of its own, or another address, and move there; return which.
+
+        ``remote`` is the server's preferred address, if it moves for that. Raises ``CannotMigrate``.
+        """
+        self._bindings += 1
+        name, port = CLIENT
+        local = (f"{name} {self._bindings}" if host else name, port + self._bindings)
+        self.client_host.paths[local] = local, remote or self.network.server
+        self.client.connection.paths.migrate(local, self.now, preferred=remote is not None)
+        self.flush(self.client_host)
+        return local
 
     def rebind(self, *, host: bool = False) -> None:
         """Give the client another port, or another address as well, as a NAT does: it does not know.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from specter._backend import batch as batches
@@ -41,6 +41,8 @@ class Stalled(Exception):
 class Host:
     """An engine at an address, which may change (rebinding). ``wakes`` counts its calls.
 
+    ``paths`` are further ways of a client that migrates: what its engine calls one, to the own address and the peer's.
+
     ``mtu`` is the largest UDP payload its interface takes. Like a driver that gets EMSGSIZE, it tells the engine
     of what is larger (``limit_datagrams``, if the engine has that) and drops it; ``refused`` counts these.
     """
@@ -50,6 +52,16 @@ class Host:
     wakes: int = 0
     mtu: int = 65_527
     refused: int = 0
+    paths: dict[Address, tuple[Address, Address]] = field(default_factory=dict)
+    spoken_to: dict[Address, Address] = field(default_factory=dict)
+    """At which of a server's addresses each client spoke to it last: that is where answers come from."""
+
+    def route(self, address: Address, server: Address) -> tuple[Address, Address]:
+        """Return where a datagram that the engine addressed so comes from, and where it goes."""
+        if address in self.paths:
+            return self.paths[address]
+        destination = server if address is None else address
+        return self.spoken_to.get(destination, self.address), destination
 
     def refuse(self, size: int) -> None:
         """Do without a datagram of ``size`` bytes."""
@@ -130,7 +142,7 @@ class Simulation:
             self._keep_appointments()
         arrived = self.network.arrivals(instant)
         for host in self.hosts:
-            transits = arrived.get(host.address)
+            transits = self._arrived_at(host, arrived)
             if transits:
                 self._deliver(host, transits)
             due = host.engine.next_deadline() <= instant
@@ -150,14 +162,24 @@ class Simulation:
                 if len(data) > host.mtu:
                     host.refuse(len(data))
                     continue
-                destination = self.network.server if address is None else address
-                self.network.send(host.address, destination, bytes(data), ecn, self.now)
+                self.network.send(*host.route(address, self.network.server), bytes(data), ecn, self.now)
         raise self.stalled(f"{host.address} never stops sending")
 
-    def _deliver(self, host: Host, transits: list[Transit]) -> None:
+    def _arrived_at(self, host: Host, arrived: dict[Address, list[Transit]]) -> list[tuple[Transit, Address]]:
+        """Return what came for ``host``, each with the address that its engine is to see."""
+        found = [(transit, transit.source) for transit in arrived.get(host.address, ())]
+        for name, (local, _) in host.paths.items():
+            found += [(transit, name) for transit in arrived.get(local, ())]
+        if host.address == self.network.server:
+            for alias in self.network.server_aliases:
+                found += [(transit, transit.source) for transit in arrived.get(alias, ())]
+            host.spoken_to.update((transit.source, transit.destination) for transit, _ in found)
+        return found
+
+    def _deliver(self, host: Host, transits: list[tuple[Transit, Address]]) -> None:
         batch = self._batch
-        for transit in transits:
-            batch.append(transit.data, transit.source, transit.ecn)
+        for transit, address in transits:
+            batch.append(transit.data, address, transit.ecn)
             if batch.full:
                 host.engine.receive(batch, self.now)
                 batch.clear()
