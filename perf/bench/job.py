@@ -56,6 +56,30 @@ def connect(task: dict[str, Any]) -> dict[str, Any]:
     return {**measured(once, task["count"]), "version": version}
 
 
+def resume(task: dict[str, Any]) -> dict[str, Any]:
+    """New connections of Specter, each resuming one before (with ``early_data`` in 0-RTT), and one GET."""
+    import specter
+
+    cache = specter.SessionCache()
+    told: set[tuple[bool, str | None]] = set()
+
+    def once() -> None:
+        early = task["early_data"]
+        with specter.Client(verify=task["ca_file"], session_cache=cache, early_data=early) as client:
+            response = client.get(task["url"])
+            _expect(len(response.content), task["size"])
+            told.add((response.connection is not None and response.connection.resumed, response.early_data))
+            if early:
+                client.get(task["url"])  # the tickets come after an early response
+
+    once()
+    told.clear()
+    found = measured(once, task["count"])
+    if told != {(True, "accepted" if task["early_data"] else None)}:
+        raise RuntimeError(f"not every connection was resumed: {told}")
+    return {**found, "version": specter.__version__}
+
+
 def _expect(size: int, wanted: int) -> None:
     if size != wanted:
         raise RuntimeError(f"{size} bytes came, not {wanted}")
@@ -63,7 +87,7 @@ def _expect(size: int, wanted: int) -> None:
 
 def main() -> None:
     task = json.loads(sys.argv[1])
-    job = {"get": get, "download": download, "connect": connect}[task["job"]]
+    job = {"get": get, "download": download, "connect": connect, "resume": resume}[task["job"]]
     print(json.dumps(job(task)))
 
 

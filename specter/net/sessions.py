@@ -11,8 +11,6 @@ from dataclasses import replace
 from time import time_ns
 from typing import Final
 
-from cryptography.hazmat.primitives.serialization import Encoding
-
 from specter.net import session_file
 from specter.net.session_file import Key
 from specter.tls.config import ClientTlsConfig
@@ -44,7 +42,7 @@ def session_key(host: str, port: int, tls: ClientTlsConfig) -> Key:
         digest.update((tls.trust if tls.trust is not None else TrustStore.load()).fingerprint)
         digest.update(str(tls.verification_time).encode())
     if tls.client_credential is not None:
-        digest.update(tls.client_credential.chain[0].public_bytes(Encoding.DER))
+        digest.update(tls.client_credential.entries[0].data)
     return host, port, digest.hexdigest()[:32]
 
 

@@ -11,11 +11,11 @@ from specter.tls.alerts import AlertDescription, TlsError, illegal_parameter, un
 from specter.tls.config import Credential
 from specter.tls.engine import Message
 from specter.tls.extensions import CERTIFICATE, check_response
-from specter.tls.messages import Certificate, CertificateEntry, CertificateVerify, CompressedCertificate, HandshakeType
+from specter.tls.messages import Certificate, CertificateVerify, CompressedCertificate, HandshakeType
 
 
-def read_certificate(message: Message, algorithms: Sequence[int], requested: frozenset[int]) -> list[x509.Certificate]:
-    """Parse a Certificate or CompressedCertificate message into certificates, which may be none.
+def read_chain(message: Message, algorithms: Sequence[int], requested: frozenset[int]) -> tuple[bytes, ...]:
+    """Parse a Certificate or CompressedCertificate message into DER certificates, which may be none.
 
     ``algorithms`` are the compression algorithms we offered, ``requested`` the extensions entries may have.
     """
@@ -24,7 +24,12 @@ def read_certificate(message: Message, algorithms: Sequence[int], requested: fro
         raise illegal_parameter("Certificate has a request context")
     for entry in certificate.entries:
         check_response(entry.extensions, requested, CERTIFICATE, "Certificate")
-    return [_load(entry) for entry in certificate.entries]
+    return tuple(entry.data for entry in certificate.entries)
+
+
+def load_chain(chain: Sequence[bytes]) -> list[x509.Certificate]:
+    """Return certificates for their DER form."""
+    return [_load(data) for data in chain]
 
 
 def check_proof(
@@ -67,8 +72,8 @@ def _uncompressed(message: Message, algorithms: Sequence[int]) -> bytes:
     return compression.decompress(packed.algorithm, packed.data, packed.uncompressed_length)
 
 
-def _load(entry: CertificateEntry) -> x509.Certificate:
+def _load(data: bytes) -> x509.Certificate:
     try:
-        return x509.load_der_x509_certificate(entry.data)
+        return x509.load_der_x509_certificate(data)
     except Exception as error:  # the library may also warn, and a warning may be an error
         raise TlsError(AlertDescription.BAD_CERTIFICATE, "a certificate does not parse") from error

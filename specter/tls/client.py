@@ -8,8 +8,6 @@ from enum import Enum, auto
 from functools import partial
 from typing import Final
 
-from cryptography.hazmat.primitives.serialization import Encoding
-
 from specter._entropy import Entropy
 from specter.tls import authentication, key_exchange, signatures
 from specter.tls import extensions as ext
@@ -99,6 +97,7 @@ class ClientHandshake(Handshake):
         self._request: CertificateRequest | None = None
         self._tickets = 0
         self._server_parameters = b""
+        self._chain: tuple[bytes, ...] = ()
         self._not_after = self._authenticated = 0
         self._psk = PskOffer.make(resumption, config)
         self._early_data = self._psk is not None and self._psk.early_data
@@ -215,8 +214,9 @@ class ClientHandshake(Handshake):
             return KeySchedule(hello.cipher_suite)
         schedule = self._psk.select(selected, hello.cipher_suite)
         self.resumed = True
-        self.peer_certificates = self._psk.certificates  # the server is whoever showed them when the session began
-        self._not_after, self._authenticated = self._psk.session.not_after, self._psk.session.authenticated
+        session = self._psk.session  # the server is whoever showed its certificates when the session began
+        self.peer_certificates, self._chain = self._psk.certificates, session.certificates
+        self._not_after, self._authenticated = session.not_after, session.authenticated
         return schedule
 
     def _shared_secret(self, hello: ServerHello) -> bytes:
@@ -288,7 +288,8 @@ class ClientHandshake(Handshake):
 
     def _on_certificate(self, message: Message) -> None:
         config = self._config
-        chain = authentication.read_certificate(message, config.certificate_compression, self._offered)
+        self._chain = authentication.read_chain(message, config.certificate_compression, self._offered)
+        chain = authentication.load_chain(self._chain)
         if not chain:
             alert = AlertDescription.DECODE_ERROR
             raise CertificateFailure(alert, "the server sent no certificate", check="missing", name=config.server_name)
@@ -377,7 +378,7 @@ class ClientHandshake(Handshake):
             server_name=self._config.server_name,
             alpn=self.alpn,
             transport_parameters=self._server_parameters,
-            certificates=tuple(certificate.public_bytes(Encoding.DER) for certificate in self.peer_certificates),
+            certificates=self._chain,
             not_after=self._not_after,
             authenticated=self._authenticated,
         )

@@ -309,7 +309,7 @@ class ServerHandshake(Handshake):
     # The client's answer
 
     def _on_certificate(self, message: Message) -> None:
-        chain = authentication.read_certificate(message, (), frozenset())
+        chain = authentication.load_chain(authentication.read_chain(message, (), frozenset()))
         self._transcript.update(message.raw)
         if not chain:
             if self._config.require_client_certificate:

@@ -100,6 +100,16 @@ def test_figures_against_caddy(monkeypatch, name):
     assert rows[0].budget is not None
 
 
+@pytest.mark.interop
+def test_every_connection_of_the_resume_figure_is_resumed():
+    try:
+        caddy.find()
+    except caddy.CaddyMissing as error:
+        pytest.skip(str(error))
+    rows = list(figure("resume")(QUICK))
+    assert [row.measured is not None for row in rows] == [True, True], [row.note for row in rows]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 def test_the_bare_cipher_opens_and_seals_what_was_recorded():

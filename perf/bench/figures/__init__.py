@@ -25,6 +25,7 @@ _HOMES: Final = {
     "download": "caddy",
     "get": "caddy",
     "connect": "caddy",
+    "resume": "caddy",
     "memory": "memory",
     "import": "startup",
 }

@@ -68,11 +68,39 @@ def connect(scale: Scale) -> Iterator[Row]:
         yield missing(figure, "ms", at_most(2.2), str(error))
 
 
-def _rows(figure: str, unit: str, factor: float, budget: Budget, task: dict[str, Any], scale: Scale) -> Iterator[Row]:
-    """Let every client do ``task`` in ``repetitions`` fresh processes; ``factor`` turns seconds into the unit."""
-    results: dict[str, list[dict[str, Any]]] = {name: [] for name in CLIENTS}
+def resume(scale: Scale) -> Iterator[Row]:
+    """A new connection for every request, resumed; and with early data, followed by another GET for the tickets."""
+    figure = "resumed connection and one GET, client CPU"
+    try:
+        with Caddy((1,)) as server:
+            task = {
+                "job": "resume",
+                "url": f"{server.url}/bytes/1",
+                "size": 1,
+                "count": scale.connections,
+                "ca_file": server.ca_file,
+            }
+            for early, title in ((False, figure), (True, "  with early data, and one more GET")):
+                work = {**task, "early_data": early}
+                yield from _rows(title, "ms", 1e3 / scale.connections, None, work, scale, ("specter",))
+    except CaddyMissing as error:
+        yield missing(figure, "ms", None, str(error))
+
+
+def _rows(
+    figure: str,
+    unit: str,
+    factor: float,
+    budget: Budget | None,
+    task: dict[str, Any],
+    scale: Scale,
+    clients: tuple[str, ...] = (),
+) -> Iterator[Row]:
+    """Let ``clients`` (or all) do ``task`` in ``repetitions`` fresh processes; ``factor`` turns seconds to the unit."""
+    clients = clients or CLIENTS
+    results: dict[str, list[dict[str, Any]]] = {name: [] for name in clients}
     absent: dict[str, str] = {}
-    order = list(CLIENTS)
+    order = list(clients)
     for _ in range(scale.repetitions):
         for name in order:
             if name not in absent:
@@ -81,7 +109,7 @@ def _rows(figure: str, unit: str, factor: float, budget: Budget, task: dict[str,
                 except (VenvUnavailable, WorkerFailed) as error:
                     absent[name] = str(error)
         order.reverse()
-    for name in CLIENTS:
+    for name in clients:
         own = name == "specter"
         title = figure if own else f"  {name}"
         if name in absent:
