@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -63,8 +63,11 @@ def run_gate(directory: Path, workloads: Sequence[str], clients: Sequence[str], 
         "absent": absent,
         "artifacts": {},
     }
+    unable: dict[tuple[str, str], str] = {}
     for step in steps(workloads, clients, counts.repetitions):
-        run = _missing(step, absent[step.client]) if step.client in absent else perform(step, counts)
+        run = _unmeasured(step, absent, unable) or perform(step, counts)
+        if run.status == UNSUPPORTED:
+            unable[step.workload, step.client] = run.reason
         write(run, directory / step.file)
         manifest["artifacts"][step.file] = sha256(directory / step.file)
         _tell(step, run, counts)
@@ -81,8 +84,14 @@ def _date() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _missing(step: Step, reason: str) -> Run:
-    return Run(step.workload, step.client, step.repetition, MISSING, reason)
+def _unmeasured(step: Step, absent: Mapping[str, str], unable: Mapping[tuple[str, str], str]) -> Run | None:
+    """Return the run of a client that is not here, or that has said before that it cannot do this."""
+    if step.client in absent:
+        return Run(step.workload, step.client, step.repetition, MISSING, absent[step.client])
+    if (step.workload, step.client) in unable:
+        reason = unable[step.workload, step.client]
+        return Run(step.workload, step.client, step.repetition, UNSUPPORTED, reason)
+    return None
 
 
 def perform(step: Step, counts: Counts) -> Run:

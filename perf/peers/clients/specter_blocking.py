@@ -17,6 +17,18 @@ class Response:
         self.pieces = response.iter_bytes
 
 
+class Tunnel:
+    def __init__(self, tunnel: specter.Tunnel) -> None:
+        self._tunnel = tunnel
+        self.receive = tunnel.receive
+        self.close = tunnel.close
+
+    def send(self, data: bytes, fin: bool) -> None:
+        self._tunnel.send(data)
+        if fin:
+            self._tunnel.send_eof()
+
+
 class Client(BlockingAdapter):
     version = specter.__version__
 
@@ -49,6 +61,10 @@ class Client(BlockingAdapter):
         response = self._client.post(path, content=body, headers={"content-length": str(size)})
         expect(response.status_code < 300, f"status {response.status_code}")
         return len(response.content)
+
+    def tunnel(self, path: str) -> Tunnel:
+        assert self._client is not None
+        return Tunnel(self._client.tunnel(path))
 
     def close(self) -> None:
         if self._client is not None:
