@@ -1,6 +1,6 @@
 # What people type most. The work is in ci/, where CI calls the same scripts.
 
-.PHONY: demo test lint sanitize wheel bench gate manual setup clean
+.PHONY: demo test lint sanitize wheel bench bench-peers gate growth manual setup clean
 
 demo: setup
 	@ci/demo
@@ -20,8 +20,14 @@ wheel: setup
 bench: setup
 	@ci/bench
 
+bench-peers: setup
+	@ci/bench-peers
+
 gate: setup
 	@ci/gate
+
+growth: setup
+	@ci/growth
 
 manual: setup
 	@ci/manual

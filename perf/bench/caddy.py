@@ -56,6 +56,7 @@ class Caddy:
         self._cert, self._key = authority.issue("localhost", HOST).write(folder)
         self._root = folder / "root"
         (self._root / "bytes").mkdir(parents=True)
+        (self._root / "health").write_text("ok")
         for size in sizes:
             with (self._root / "bytes" / str(size)).open("wb") as file:
                 file.truncate(size)

@@ -6,7 +6,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from perf.reporting import gate
+from perf.reporting import gate, growth, suite
+
+
+def report(directory: Path) -> str:
+    """Return the page for whatever the directory holds. Raises ``ValueError`` where that is nothing."""
+    if (directory / "growth.json").exists():
+        return growth.report(directory)
+    return suite.report(directory) if (directory / "results.jsonl.gz").exists() else gate.report(directory)
 
 
 def main(arguments: list[str]) -> int:
@@ -15,7 +22,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--out", type=Path, help="the page; report.html in the directory by default")
     options = parser.parse_args(arguments)
     try:
-        text = gate.report(options.directory)
+        text = report(options.directory)
     except ValueError as error:
         print(f"perf/report: {error}", file=sys.stderr)
         return 1

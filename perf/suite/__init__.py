@@ -1,0 +1,1 @@
+"""Throughput and scale: the same work for every client, against three servers."""
