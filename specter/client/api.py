@@ -20,8 +20,8 @@ _CONNECTION = frozenset(ConnectionOptions.__annotations__)
 
 
 def _split(options: SingleRequestOptions) -> tuple[ConnectionOptions, RequestOptions]:
-    """Tell the client's options from the request's."""
-    own = {name: value for name, value in options.items() if name in _CONNECTION}
+    """Tell the client's options from the request's. A client of one connection has no use for tickets."""
+    own = {"session_cache": False} | {name: value for name, value in options.items() if name in _CONNECTION}
     rest = {name: value for name, value in options.items() if name not in _CONNECTION}
     return cast("ConnectionOptions", own), cast("RequestOptions", rest)
 
@@ -31,7 +31,7 @@ def request(method: str, url: str | URL, **options: Unpack[SingleRequestOptions]
 
     ``options`` are those of :meth:`Client.request` (``params``, ``headers``, ``content``, ``data``, ``json``,
     ``timeout``) and those of :class:`Client` that concern the connection (``verify``, ``cert``, ``resolve``,
-    ``keylog``, ``congestion`` ...).
+    ``keylog``, ``congestion`` ...). Sessions are kept only in a ``session_cache`` that is given.
     """
     own, rest = _split(options)
     with Client(**own) as client:

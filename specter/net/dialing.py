@@ -107,7 +107,7 @@ class Dialer:
         return handshake
 
     def _session(self, tls: ClientTlsConfig, host: str, port: int, *, early_data: bool) -> Resumption | None:
-        if self.sessions is None:
+        if self.sessions is None or self.sessions.empty:
             return None
         key = session_key(host, port, tls)
         return self.sessions.take(key, tls, self.quic.first_version, early_data=early_data)
@@ -224,8 +224,7 @@ async def dial(
     connection.steps = DialSteps(looked_up, winner.answered, clock.now())
     connection.on_token(lambda token: dialer.tokens.put(host, port, token))
     if (sessions := dialer.sessions) is not None:
-        key = session_key(host, port, tls)
-        connection.on_session(lambda session: sessions.put(key, session))
+        connection.on_session(lambda session: sessions.put(session_key(host, port, tls), session))
     if early is not None:
         winner.settle_early(early, connection)
     return connection

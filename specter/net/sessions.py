@@ -79,6 +79,11 @@ class SessionCache:
         """How many tickets there are."""
         return sum(map(len, self._sessions.values()))
 
+    @property
+    def empty(self) -> bool:
+        """Whether there is certainly nothing to be taken."""
+        return self._path is None and not self._sessions
+
     def __repr__(self) -> str:
         return f"<SessionCache of {len(self)} tickets>"
 
