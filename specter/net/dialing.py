@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from specter._backend import udp
@@ -51,17 +51,17 @@ class TokenCache:
     LIMIT: Final = 256
 
     def __init__(self) -> None:
-        self._tokens: dict[tuple[str, int], bytes] = {}
+        self._tokens: dict[tuple[str, int, int], bytes] = {}
 
-    def put(self, host: str, port: int, token: bytes) -> None:
-        """Keep the newest token of a server, and those of the servers heard of last."""
-        self._tokens.pop((host, port), None)
-        self._tokens[host, port] = token
+    def put(self, host: str, port: int, version: int, token: bytes) -> None:
+        """Keep the newest token of a server in a QUIC version, and those of the servers heard of last."""
+        self._tokens.pop((host, port, version), None)
+        self._tokens[host, port, version] = token
         while len(self._tokens) > self.LIMIT:
             self._tokens.pop(next(iter(self._tokens)), None)
 
-    def take(self, host: str, port: int) -> bytes:
-        return self._tokens.pop((host, port), b"")
+    def take(self, host: str, port: int, version: int) -> bytes:
+        return self._tokens.pop((host, port, version), b"")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,10 +92,11 @@ class Dialer:
         local = None if self.local_address is None else (self.local_address, 0)
         socket = udp.UdpSocket.connect(address, local=local)
         try:
-            token = self.tokens.take(host, address[1])
             ends = (socket.local_address, socket.peer_address) if self.quic.qlog else (None, None)
             offer = self._session(tls, host, address[1], early_data=early is not None)
-            quic = Connection.client(self.quic, tls, self.entropy, now, token=token, endpoints=ends, resumption=offer)
+            config = self._config_for(offer)
+            token = self.tokens.take(host, address[1], config.first_version)
+            quic = Connection.client(config, tls, self.entropy, now, token=token, endpoints=ends, resumption=offer)
             remembered = b"" if offer is None else offer.session.application
             engine = H3Connection(quic, self.h3, entropy=self.entropy, remembered=remembered)
             handshake = Handshake(Channel(socket, quic, engine), host)
@@ -110,7 +111,16 @@ class Dialer:
         if self.sessions is None or self.sessions.empty:
             return None
         key = session_key(host, port, tls)
-        return self.sessions.take(key, tls, self.quic.first_version, early_data=early_data)
+        fixed = self.quic.original_version
+        versions = self.quic.versions if fixed is None else (fixed,)
+        return self.sessions.take(key, tls, versions, early_data=early_data)
+
+    def _config_for(self, offer: Resumption | None) -> QuicConfig:
+        """Begin in the version of the session that is offered: a server that gave it means to go on speaking it, and
+        takes it in no other (RFC 9369, sections 5 and 6)."""
+        if offer is None or offer.session.quic_version == self.quic.first_version:
+            return self.quic
+        return replace(self.quic, original_version=offer.session.quic_version)
 
 
 class Handshake:
@@ -222,7 +232,8 @@ async def dial(
         raise budget.expired(Wait.CONNECT, f"connecting to {host} port {port} ({tried})")
     connection = driver.connection(winner.channel, host)
     connection.steps = DialSteps(looked_up, winner.answered, clock.now())
-    connection.on_token(lambda token: dialer.tokens.put(host, port, token))
+    version = connection.channel.quic.version
+    connection.on_token(lambda token: dialer.tokens.put(host, port, version, token))
     if (sessions := dialer.sessions) is not None:
         connection.on_session(lambda session: sessions.put(session_key(host, port, tls), session))
     if early is not None:

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from time import time_ns
 from typing import Final
@@ -100,8 +100,13 @@ class SessionCache:
             self._shrink()
             self._save()
 
-    def take(self, key: Key, tls: ClientTlsConfig, quic_version: int, *, early_data: bool) -> Resumption | None:
-        """Return the newest session that can be offered now, which is forgotten with that; None when there is none."""
+    def take(
+        self, key: Key, tls: ClientTlsConfig, quic_versions: Collection[int], *, early_data: bool
+    ) -> Resumption | None:
+        """Return the newest session that can be offered now, which is forgotten with that; None when there is none.
+
+        Those of connections in other than ``quic_versions`` cannot.
+        """
         with self._lock:
             self._refresh()
             now, found = self._clock(), None
@@ -110,7 +115,7 @@ class SessionCache:
                 return None
             while kept and found is None:
                 session = kept.pop()
-                if session.is_fresh(now) and session.fits(tls) and session.quic_version == quic_version:
+                if session.is_fresh(now) and session.fits(tls) and session.quic_version in quic_versions:
                     found = session
             if kept:
                 self._sessions[key] = kept

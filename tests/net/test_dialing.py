@@ -20,16 +20,17 @@ from specter.testing.server import Server
 
 def test_tokens_are_used_once_and_kept_in_bounds() -> None:
     cache = TokenCache()
-    cache.put("a.example", 443, b"old")
-    cache.put("a.example", 443, b"new")
-    cache.put("a.example", 444, b"other")
-    assert cache.take("a.example", 443) == b"new"
-    assert cache.take("a.example", 443) == b""
+    cache.put("a.example", 443, 1, b"old")
+    cache.put("a.example", 443, 1, b"new")
+    cache.put("a.example", 444, 1, b"other")
+    assert cache.take("a.example", 443, 2) == b""
+    assert cache.take("a.example", 443, 1) == b"new"
+    assert cache.take("a.example", 443, 1) == b""
     for number in range(TokenCache.LIMIT + 10):
-        cache.put("b.example", number, b"x")
-    assert cache.take("a.example", 444) == b""
-    assert cache.take("b.example", 9) == b""
-    assert cache.take("b.example", 10) == b"x"
+        cache.put("b.example", number, 1, b"x")
+    assert cache.take("a.example", 444, 1) == b""
+    assert cache.take("b.example", 9, 1) == b""
+    assert cache.take("b.example", 10, 1) == b"x"
 
 
 def test_a_token_of_the_server_is_kept_for_the_next_connection() -> None:
@@ -41,7 +42,7 @@ def test_a_token_of_the_server_is_kept_for_the_next_connection() -> None:
         while not tokens._tokens:
             assert time.monotonic() < end
             client.get(server.url + "/bytes/1")
-        assert tokens._tokens == {(server.host, server.port): b"a token"}
+        assert tokens._tokens == {(server.host, server.port, 1): b"a token"}
         client._pool.discard(Origin(server.host, server.port), client._pool._connections.popitem()[1])
         assert client.get(server.url + "/bytes/1").status_code == 200
         assert not tokens._tokens

@@ -68,7 +68,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def take(cache: SessionCache, key: tuple[str, int, str] = KEY, **changes: Any) -> Session | None:
-    found = cache.take(key, tls(**changes), 1, early_data=False)
+    found = cache.take(key, tls(**changes), (1,), early_data=False)
     return None if found is None else found.session
 
 
@@ -81,7 +81,7 @@ def test_a_ticket_is_used_once_the_newest_first(clock: Clock) -> None:
     clock.now += 5
     cache.put(KEY, session(b"two"))
     clock.now += 1_000
-    found = cache.take(KEY, tls(), 1, early_data=True)
+    found = cache.take(KEY, tls(), (1,), early_data=True)
     assert found is not None
     assert (found.session.ticket, found.age, found.early_data) == (b"two", 1_000, True)
     assert found.session.received == found.session.authenticated == clock.now - 1_000
@@ -136,7 +136,7 @@ def test_a_ticket_that_does_not_fit_is_not_offered(changes: dict[str, Any]) -> N
 def test_a_ticket_of_another_version_of_quic_is_not_offered() -> None:
     cache = SessionCache()
     cache.put(KEY, session())
-    assert cache.take(KEY, tls(), 0x6B3343CF, early_data=False) is None
+    assert cache.take(KEY, tls(), (0x6B3343CF,), early_data=False) is None
 
 
 @pytest.mark.security
@@ -225,7 +225,7 @@ def test_another_process_goes_on_with_the_file(file: Path, clock: Clock) -> None
     clock.now += 5
     second = SessionCache(file, clock=clock)
     assert len(second) == 2
-    found = second.take(KEY, tls(), 1, early_data=False)
+    found = second.take(KEY, tls(), (1,), early_data=False)
     assert found is not None
     assert found.age == 5
     assert found.session == replace(kept, received=clock.now - 5, authenticated=clock.now - 5)
