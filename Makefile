@@ -1,6 +1,6 @@
 # What people type most. The work is in ci/, where CI calls the same scripts.
 
-.PHONY: demo test lint sanitize wheel bench bench-peers gate growth manual setup clean
+.PHONY: demo test lint sanitize wheel bench bench-peers gate growth manual setup docs clean
 
 demo: setup
 	@ci/demo
@@ -34,6 +34,9 @@ manual: setup
 
 setup:
 	@ci/setup
+
+docs: setup
+	@ci/docs
 
 clean:
 	rm -rf .venv .cache build dist *.egg-info specter/_speedups/*.so specter/_native/sources specter/_native/*/ specter/_native/*.so
