@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from specter.client.altsvc_cache import AltSvcCache
 from specter.client.offers import Offers
 from specter.client.url import Origin
-from specter.errors import ConnectTimeout, Error
 from specter.net import clock
 from specter.net.budget import Budget, Wait
 from specter.net.driver import Event
@@ -25,9 +24,6 @@ __all__ = ["Discovery"]
 
 AltSvcTypes: TypeAlias = AltSvcCache | str | os.PathLike[str] | None
 MISDIRECTED: Final = 421
-PATIENCE: Final = 3 * clock.SECOND
-"""A connection that was not made within less time (ns) than this says nothing about the route."""
-
 logger = logging.getLogger("specter")
 
 
@@ -87,10 +83,9 @@ class Discovery:
             return None
         return str(route).removesuffix(":443").encode()
 
-    def failed(self, origin: Origin, route: Route, error: Error, elapsed: int) -> None:
-        """``route`` did not lead to a connection within ``elapsed`` ns."""
-        if elapsed >= PATIENCE or not isinstance(error, ConnectTimeout):
-            self.offers.failed(origin, route, time_ns())
+    def failed(self, origin: Origin, route: Route) -> None:
+        """``route`` did not lead to a connection."""
+        self.offers.failed(origin, route, time_ns())
 
     def lost(self, origin: Origin) -> None:
         """Where the last connection leads to, nobody answers any more."""

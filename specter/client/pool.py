@@ -8,14 +8,13 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from time import time_ns
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from specter.client.connections import Connections
 from specter.client.discovery import Discovery
 from specter.client.limits import DEFAULT_LIMITS, Limits
 from specter.client.url import Origin
-from specter.errors import ConnectError, Error, NetworkError, Timeout
+from specter.errors import ConnectError, ConnectTimeout, Error, NetworkError, Timeout
 from specter.net import clock
 from specter.net.budget import Budget, Wait
 from specter.net.connection import BaseConnection
@@ -255,7 +254,6 @@ class Pool(Generic[C]):
             route = await discovery.route(origin, budget, self._driver.event)
             if route is None and offered:
                 raise ConnectError(f"{origin} does not offer HTTP/3")
-            started = clock.now()
             try:
                 # A request to an alternative has to say so, and it was made without knowing.
                 goes_early = early if route is None else None
@@ -265,9 +263,9 @@ class Pool(Generic[C]):
             except ConnectError as error:
                 if route is None:
                     raise
-                discovery.failed(origin, route, error, clock.now() - started)
+                discovery.failed(origin, route)
                 logger.debug("%s does not serve %s: %s", route, origin, error)
-                if offered or discovery.offers.route(origin, time_ns()) == route:
+                if offered or isinstance(error, ConnectTimeout):
                     raise
             else:
                 discovery.offers.succeeded(origin, route)

@@ -29,6 +29,8 @@ from specter.net.driver import Event
 __all__ = ["Engine", "Host"]
 
 MISDIRECTED: Final = 421
+FORGOTTEN: Final = 60 * clock.SECOND
+"""A connection that has been in the making for so long (ns) is one nobody works on: the process forked since."""
 PATIENCE: Final = 5.0
 """Seconds that a connection in the making is given at least, even if no request waits for it that long."""
 
@@ -96,7 +98,7 @@ class Engine:
             hindrance = obstacle(request)
             if hindrance:
                 return await self._refuse(request, Reason.UNSUPPORTED, hindrance)
-            return await self._carry_out(_Task(request, url_of(request), self._host.content(request)))
+            return await self._carry_out(_Task(request, url_of(request), self._host))
         except Error as error:
             raise self._library.translated(error) from error
 
@@ -208,9 +210,9 @@ class Engine:
         """Return the dial that is under way to the origin, or start one."""
         with self._lock:
             dial = self._dials.get(task.origin)
-            if dial is None:
+            if dial is None or task.started - dial.started > FORGOTTEN:
                 dial = self._dials[task.origin] = Dial(clock.now())
-                job = self._run(dial, task.origin, Timeouts(connect=max(task.limits.connect or 0, PATIENCE)))
+                job = self._run(dial, task.origin, Timeouts(connect=max(task.limits.connect or PATIENCE, PATIENCE)))
                 self._host.spawn(job)
             return dial
 
@@ -219,27 +221,28 @@ class Engine:
             await dial.run(self._pool.prepare(origin, limits.start(), offered=True))
         finally:
             with self._lock:
-                self._dials.pop(origin, None)
+                if self._dials.get(origin) is dial:
+                    del self._dials[origin]
 
 
 class _Task:
     """One request, and what is derived from it when it is needed."""
 
-    __slots__ = ("_content", "_ours", "limits", "origin", "request", "started", "url")
+    __slots__ = ("_host", "_ours", "limits", "origin", "request", "started", "url")
 
-    def __init__(self, request: Any, url: URL, content: Any) -> None:
+    def __init__(self, request: Any, url: URL, host: Host) -> None:
         self.request = request
         self.url = url
         self.origin = url.origin
         self.limits = timeouts(request.extensions.get("timeout") or {})
         self.started = clock.now()
-        self._content = content
+        self._host = host
         self._ours: Request | None = None
 
     @property
     def ours(self) -> Request:
         if self._ours is None:
-            self._ours = convert(self.request, self.url, self._content)
+            self._ours = convert(self.request, self.url, self._host.content(self.request))
         return self._ours
 
     @property

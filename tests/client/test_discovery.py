@@ -225,3 +225,20 @@ def test_a_silent_name_server_costs_no_more_than_its_time(
     name_server.twist = lambda _message: None
     client = connect(records(name_server, timeout=0.3))
     assert client.get(f"https://origin.test:{first.port}/").text == "origin"
+
+
+def test_a_route_that_leads_into_silence_is_left_alone(
+    origin_and_alternative: Pair, connect: Connect, black_hole: int
+) -> None:
+    first, origin, *_ = origin_and_alternative
+    origin.alt_svc = f'h3=":{black_hole}"'
+    client = connect(specter.Discovery(), timeout=specter.Timeouts(5, connect=0.5))
+    url = f"https://origin.test:{first.port}/"
+    client.get(url)
+    drop(client)
+    before = time.monotonic()
+    with pytest.raises(specter.ConnectTimeout) as caught:
+        client.get(url)
+    assert time.monotonic() - before < 1.5
+    assert caught.value.retry_safe
+    assert client.get(url).text == "origin"
