@@ -154,6 +154,9 @@ class _Tasks:
     def body(self, response: AsyncResponse) -> Any:
         return self._body(response, self._library)
 
+    async def tell(self, trace: Any, name: str, info: dict[str, Any]) -> None:
+        await trace(name, info)
+
     async def fallback(self, request: Any) -> Any:
         return await self._transport.handle_async_request(request)
 

@@ -142,6 +142,9 @@ class _Threads:
     def body(self, response: Response) -> Any:
         return self._body(response, self._library)
 
+    async def tell(self, trace: Any, name: str, info: dict[str, Any]) -> None:
+        trace(name, info)
+
     async def fallback(self, request: Any) -> Any:
         return self._transport.handle_request(request)
 

@@ -29,6 +29,8 @@ from specter.net.driver import Event
 __all__ = ["Engine", "Host"]
 
 MISDIRECTED: Final = 421
+EVENT: Final = "http3.handle_request"
+"""What the extension ``trace`` calls the exchange, up to the head of its response."""
 FORGOTTEN: Final = 60 * clock.SECOND
 """A connection that has been in the making for so long (ns) is one nobody works on: the process forked since."""
 PATIENCE: Final = 5.0
@@ -55,6 +57,9 @@ class Host(Protocol):
 
     def event(self) -> Event:
         """Return an event that has not happened."""
+
+    async def tell(self, trace: Any, name: str, info: dict[str, Any]) -> None:
+        """Call the caller's ``trace``."""
 
     def spawn(self, job: Coroutine[Any, Any, None]) -> object:
         """Run ``job`` in the background."""
@@ -132,13 +137,21 @@ class Engine:
 
     async def _over_http3(self, task: _Task, plan: Plan) -> Any | None:
         """Return the response, or None when the request may go another way."""
+        trace = task.request.extensions.get("trace")
+        if trace is not None:
+            await self._host.tell(trace, f"{EVENT}.started", {"request": task.request})
         try:
             response = await exchange(self._pool, task.ours, task.limits, self._respond, repeat=self._always)
         except Error as error:
+            if trace is not None:
+                await self._host.tell(trace, f"{EVENT}.failed", {"exception": error})
             if self._always or not plan.may_repeat(error, task.fresh):
                 raise
             plan.lost(error)
             return None
+        if trace is not None:
+            told = (b"HTTP/3", response.status_code, response.headers.raw)
+            await self._host.tell(trace, f"{EVENT}.complete", {"return_value": told})
         if response.status_code == MISDIRECTED and task.fresh and not self._always:
             await response._close()
             plan.lost(StreamReset(f"{task.origin} is not served there (421)"))

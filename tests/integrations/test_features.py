@@ -323,6 +323,17 @@ def test_event_hooks(make_client: Make, server: Server) -> None:
     ]
 
 
+def test_the_trace_extension(kit: Kit, client: Any) -> None:
+    heard: list[tuple[str, dict[str, Any]]] = []
+    extensions = {"trace": lambda name, info: heard.append((name, info))}
+    client.get("/bytes/1", extensions=extensions)
+    with pytest.raises(kit.httpx.ReadError):
+        client.get("/close/0", extensions={"trace": lambda name, info: heard.append((name, info))})
+    names = [name.removeprefix("http3.handle_request.") for name, _ in heard]
+    assert names == ["started", "complete", "started", "failed"]
+    assert heard[1][1]["return_value"][:2] == (b"HTTP/3", 200)
+
+
 # -- limits and failures ------------------------------------------------------------------------------
 
 
