@@ -98,8 +98,9 @@ def make_client(kit: Kit, ca_file: str) -> Iterator[Make]:
     with ExitStack() as stack:
 
         def make(transport: dict[str, object] | None = None, **options: object) -> object:
-            ours = {"verify": ca_file, "resolve": {"localhost": "127.0.0.1"}, **(transport or {})}
-            return stack.enter_context(kit.client(kit.Transport(**ours), **options))
+            patient = {"head_start": 10}  # on a busy machine a handshake takes its time
+            ours = {"verify": ca_file, "resolve": {"localhost": "127.0.0.1"}, **patient, **(transport or {})}
+            return stack.enter_context(kit.client(kit.Transport(**ours), **{"timeout": 30, **options}))
 
         yield make
 

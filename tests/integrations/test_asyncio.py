@@ -40,8 +40,8 @@ def test_tasks_that_want_the_same_new_connection_share_the_race(
     tcp = make_tcp(fields=offer(server.port))
 
     async def main() -> None:
-        transport = async_kit.Transport(verify=ca_file, resolve=LOCAL, head_start=5)
-        async with async_kit.httpx.AsyncClient(transport=transport, timeout=20) as client:
+        transport = async_kit.Transport(verify=ca_file, resolve=LOCAL, head_start=10)
+        async with async_kit.httpx.AsyncClient(transport=transport, timeout=30) as client:
             await client.get(tcp.url)
             responses = await asyncio.gather(*(client.get(f"{tcp.url}/bytes/1") for _ in range(20)))
             assert {response.http_version for response in responses} == {"HTTP/3"}
@@ -131,8 +131,8 @@ def test_uvloop(async_kit: Kit, make_tcp: Make, server: Server, ca_file: str) ->
     tcp = make_tcp(fields=offer(server.port))
 
     async def main() -> list[str]:
-        transport = async_kit.Transport(verify=ca_file, resolve=LOCAL)
-        async with async_kit.httpx.AsyncClient(transport=transport) as client:
+        transport = async_kit.Transport(verify=ca_file, resolve=LOCAL, head_start=10)
+        async with async_kit.httpx.AsyncClient(transport=transport, timeout=30) as client:
             return [(await client.get(f"{tcp.url}/bytes/1")).http_version for _ in range(3)]
 
     assert uvloop.run(main()) == ["HTTP/1.1", "HTTP/3", "HTTP/3"]

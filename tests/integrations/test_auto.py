@@ -180,7 +180,7 @@ def test_refused_udp_costs_next_to_nothing(make_client: Make, make_tcp: Make) ->
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     tcp = make_tcp(fields=offer(port))
-    client = make_client({"head_start": 3})
+    client = make_client()
     client.get(tcp.url)
     before = time.monotonic()
     response = client.get(tcp.url)
@@ -196,7 +196,7 @@ def test_another_alternative_is_tried_before_tcp(make_client: Make, make_tcp: Ma
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     tcp = make_tcp(fields=[("Alt-Svc", f'h3=":{port}", h3=":{server.port}"')])
-    client = make_client({"head_start": 3})
+    client = make_client()
     client.get(tcp.url)
     assert client.get(f"{tcp.url}/bytes/1").http_version == "HTTP/3"
 
@@ -282,20 +282,20 @@ def test_udp_blocked_later_falls_back(make_client: Make, make_tcp: Make, server:
     """A connection that works falls silent: a request that does no harm goes over TCP."""
     relay: Relay = make_relay(server.port)
     tcp = make_tcp(fields=offer(relay.port))
-    client = make_client({"head_start": 0.2}, timeout=10)
+    client = make_client({"head_start": 1}, timeout=10)
     client.get(tcp.url)
     assert client.get(f"{tcp.url}/bytes/1").http_version == "HTTP/3"
     relay.blocked = True
     before = time.monotonic()
     response = client.get(tcp.url)
     assert (response.http_version, reason(response)) == ("HTTP/1.1", Reason.SLOW)
-    assert time.monotonic() - before < 4
+    assert time.monotonic() - before < 6
 
 
 def test_a_server_that_is_gone_is_noticed(make_client: Make, make_tcp: Make, make_server: Make) -> None:
     alternative = make_server()
     tcp = make_tcp(fields=offer(alternative.port))
-    client = make_client({"head_start": 2})
+    client = make_client()
     client.get(tcp.url)
     assert client.get(f"{tcp.url}/bytes/1").http_version == "HTTP/3"
     alternative.stop()

@@ -499,7 +499,8 @@ def test_what_is_trusted_is_trusted_on_both_sides(
     pem = Path(ca_file).read_bytes()
     verify = {"path": Path(ca_file), "pem": pem, "list": [x509.load_pem_x509_certificate(pem)]}[form]
     tcp = make_tcp(fields=[("alt-svc", f'h3=":{server.port}"')])
-    with kit.client(kit.Transport(verify=verify, resolve={"localhost": "127.0.0.1"})) as client:
+    transport = kit.Transport(verify=verify, resolve={"localhost": "127.0.0.1"}, head_start=10)
+    with kit.client(transport, timeout=30) as client:
         versions = [client.get(tcp.url).http_version for _ in range(2)]
     assert versions == ["HTTP/1.1", "HTTP/3"]
 

@@ -24,7 +24,7 @@ def caddy(shared: Callable[[str], ServerProcess]) -> ServerProcess:
 def client(request: pytest.FixtureRequest, caddy: ServerProcess) -> Iterator[Any]:
     library = importlib.import_module(request.param)
     transport = importlib.import_module(f"specter.integrations.{request.param}").Transport
-    made = transport(verify=caddy.authority, resolve={"localhost": caddy.host})
+    made = transport(verify=caddy.authority, resolve={"localhost": caddy.host}, head_start=10)
     with library.Client(transport=made, base_url=caddy.url, timeout=20) as client:
         yield client
 
@@ -55,7 +55,7 @@ def test_in_an_event_loop(caddy: ServerProcess, name: str) -> None:
     kind = importlib.import_module(f"specter.integrations.{name}").AsyncTransport
 
     async def main() -> list[str]:
-        transport = kind(verify=caddy.authority, resolve={"localhost": caddy.host})
+        transport = kind(verify=caddy.authority, resolve={"localhost": caddy.host}, head_start=10)
         async with library.AsyncClient(transport=transport, base_url=caddy.url, timeout=20) as client:
             first = await client.get("/bytes/1")
             others = await asyncio.gather(*(client.get("/bytes/1000000") for _ in range(5)))
@@ -73,7 +73,7 @@ def test_a_restarted_server(make_server: Callable[..., ServerProcess]) -> None:
     from specter.integrations.httpx import Transport
 
     server = make_server("caddy")
-    transport = Transport(verify=server.authority, resolve={"localhost": server.host})
+    transport = Transport(verify=server.authority, resolve={"localhost": server.host}, head_start=10)
     with httpx.Client(transport=transport, base_url=server.url, timeout=20) as client:
         assert [client.get("/bytes/1").http_version for _ in range(2)] == ["HTTP/2", "HTTP/3"]
         server.restart()
