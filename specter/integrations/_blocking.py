@@ -28,8 +28,9 @@ class BlockingTransport:
 
     * ``http3``: ``"auto"`` starts on TCP, hears what origins offer (Alt-Svc), and goes over to HTTP/3 with the next
       request. ``"always"`` knows nothing but HTTP/3
-    * ``fallback``: the transport for TCP; by default one of the library's with HTTP/2 (where ``h2`` is installed) and
-      the ``limits`` given. HTTP/3 goes to the server directly: not through a proxy that this one may use
+    * ``fallback``: the transport for TCP; by default one of the library's, with HTTP/2 where ``h2`` is installed.
+      HTTP/3 goes to the server directly: not through a proxy that this one may use
+    * ``limits``: the library's ``Limits``, for HTTP/3 and for TCP each
     * ``head_start``: seconds that a new HTTP/3 connection has before TCP is tried as well; whichever is connected
       first sends the request
     * ``discovery``: a :class:`specter.Discovery`, to keep what is learnt in a file, to share it, or to ask for HTTPS

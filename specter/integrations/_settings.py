@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 from specter.client.discovery import Discovery
+from specter.client.limits import Limits
 from specter.client.options import ConnectionOptions
 from specter.integrations._library import Library
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Settings"]
 
 _MODES: Final = ("always", "auto")
+INSTANT: Final = 1e-3
+"""Seconds; stands for an expiry of zero."""
 
 
 class Settings:
@@ -49,11 +52,13 @@ class Settings:
         self._limits = limits
         self._trust_env = trust_env
         self.head_start = head_start
-        self.options = options
+        self.options: dict[str, Any] = {**options}
+        if limits is not None:
+            self.options["limits"] = _limits(limits)
         self._verify = _trusted(options.get("verify", True), trust_env)
-        options["verify"] = self._verify
+        self.options["verify"] = self._verify
         if not self.always:
-            options["discovery"] = options.get("discovery") or Discovery()
+            self.options["discovery"] = options.get("discovery") or Discovery()
 
     def fallback(self, kind: Callable[..., Any]) -> Any:
         """Return the transport for TCP: the caller's, or a new one of ``kind``; None where none is used."""
@@ -62,6 +67,16 @@ class Settings:
         context = _ssl_context(self._library, self._verify, self.options.get("cert"), self._trust_env)
         more = {} if self._limits is None else {"limits": self._limits}
         return kind(verify=context, http2=find_spec("h2") is not None, trust_env=self._trust_env, **more)
+
+
+def _limits(limits: Any) -> Limits:
+    """Return the library's limits as those of a client of ours."""
+    expiry = limits.keepalive_expiry
+    return Limits(
+        max_connections=limits.max_connections,
+        max_idle=limits.max_keepalive_connections,
+        idle_expiry=None if expiry is None else max(expiry, INSTANT),
+    )
 
 
 def _trusted(verify: VerifyTypes, trust_env: bool) -> VerifyTypes:

@@ -505,6 +505,17 @@ def test_what_is_trusted_is_trusted_on_both_sides(
     assert versions == ["HTTP/1.1", "HTTP/3"]
 
 
+def test_limits_count_for_http3(kit: Kit, make_client: Make, make_server: Make, server: Server) -> None:
+    other = make_server()
+    client = make_client({**ALWAYS, "limits": kit.httpx.Limits(max_connections=1, keepalive_expiry=0)})
+    with client.stream("GET", f"{server.url}/drip?count=100&interval=0.2"), pytest.raises(kit.httpx.PoolTimeout):
+        client.get(other.url, timeout=kit.httpx.Timeout(10, pool=0.2))
+    assert client.get(other.url).http_version == "HTTP/3"
+    first = client.get(other.url).extensions["specter"].connection.local_address
+    time.sleep(0.05)
+    assert client.get(other.url).extensions["specter"].connection.local_address != first
+
+
 def test_limits_reach_the_transport_for_tcp(kit: Kit, make_client: Make, make_tcp: Make) -> None:
     tcp = make_tcp()
     client = make_client({"limits": kit.httpx.Limits(max_connections=1)})
