@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from specter.net.sessions import LARGEST, LARGEST_TICKET, LIMIT, PER_SERVER, SessionCache, session_key
 from specter.testing.certificates import CLIENT_AUTH, CertificateAuthority
@@ -309,6 +311,14 @@ def test_damage_costs_tickets_and_nothing_else(file: Path, damage: Callable[[byt
     assert len(cache) == 0
     cache.put(KEY, session())
     assert len(SessionCache(file)) == 1
+
+
+@given(st.binary(max_size=300) | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(str).map(str.encode))
+def test_any_content_is_sessions_or_nothing(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "any sessions"
+    path.touch(mode=0o600)
+    path.write_bytes(data)
+    assert len(SessionCache(path)) == 0
 
 
 def test_a_folder_that_is_gone_costs_the_file_and_nothing_else(

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
+from hypothesis import given
+from hypothesis import strategies as st
 
 from specter._entropy import SeededEntropy
 from specter.tls import psk as psks
@@ -83,6 +85,9 @@ def resume(
 
 def decisions(loopback: Loopback, name: str) -> list[bool]:
     return [action.accepted for action in loopback.actions[name] if isinstance(action, EarlyDataDecided)]
+
+
+PREPARED = first_visit()
 
 
 # Resumption
@@ -345,6 +350,34 @@ def test_offers_without_end_are_looked_at_in_part() -> None:
     one, binder = entry[2:9], entry[11:]
     data = (700).to_bytes(2, "big") + one * 100 + (3300).to_bytes(2, "big") + binder * 100
     assert len(psks.decode_offer(data).identities) == psks.MAX_IDENTITIES
+
+
+@given(st.binary(max_size=120))
+def test_any_offer_decodes_or_is_refused(data: bytes) -> None:
+    try:
+        offer = psks.decode_offer(data)
+    except TlsError:
+        return
+    assert len(offer.identities) == len(offer.binders) >= 1
+    assert 0 < offer.binders_size < len(data)
+
+
+@given(
+    st.sampled_from([HandshakeType.SERVER_HELLO, HandshakeType.ENCRYPTED_EXTENSIONS]), st.integers(0), st.integers(0)
+)
+def test_a_damaged_resumption_ends_in_an_alert(kind: int, position: int, value: int) -> None:
+    server, session = PREPARED
+
+    def damage(message: bytes) -> bytes:
+        body = bytearray(message)
+        body[4 + position % (len(body) - 4)] ^= value % 255 + 1
+        return bytes(body)
+
+    try:
+        resume(session, server, early_data=True, meddle=Meddler("server", kind, damage))
+    except TlsError:
+        return
+    raise AssertionError("the damage went unnoticed")
 
 
 # A server that breaks the rules
