@@ -9,12 +9,13 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from specter.quic.config import MILLISECOND, QuicConfig
 from specter.quic.early_data import EarlyDataStatus
 from specter.quic.events import CloseKind, ConnectionClosed, TicketReceived
+from specter.quic.packet import QUIC_V1, QUIC_V2
 from specter.testing.network import BurstLoss, Link
 from specter.testing.pair import ALPN, Pair, fixed_credential
 from specter.testing.transfers import RESET_CODE, STOP_CODE, Action, Application, Order, Side
@@ -27,6 +28,20 @@ __all__ = ["Failed", "Scenario", "main", "replay", "scenario"]
 LIMIT: Final = 600.0
 """Virtual seconds a scenario may take."""
 IDLE: Final = 120_000 * MILLISECOND
+
+
+_LIKES_V2: Final = {"versions": (QUIC_V2, QUIC_V1)}
+VERSIONS: Final[tuple[tuple[dict[str, Any], dict[str, Any]], ...]] = (
+    ({}, {}),
+    ({}, {"preferred_version": QUIC_V2}),
+    (_LIKES_V2, {}),
+    ({**_LIKES_V2, "original_version": QUIC_V2}, {}),
+    ({"original_version": QUIC_V2}, {}),
+    ({}, {"versions": (QUIC_V2,)}),
+    ({"original_version": QUIC_V2}, {"versions": (QUIC_V1,)}),
+)
+"""What client and server are configured for: the same QUIC version, one that the server moves to, one that is
+negotiated."""
 
 
 class Failed(Exception):
@@ -52,7 +67,7 @@ class Scenario:
 def scenario(seed: int, *, size: int = 150_000) -> Scenario:
     """Return the scenario of ``seed``, which moves about ``size`` bytes."""
     chance = random.Random(f"{seed} scenario")
-    return Scenario(
+    plan = Scenario(
         seed,
         _link(chance),
         _link(chance),
@@ -63,6 +78,8 @@ def scenario(seed: int, *, size: int = 150_000) -> Scenario:
         key_updates=chance.choice([0, 0, 0, 1, 3]),
         early_data=chance.choice([EarlyDataStatus.NONE, EarlyDataStatus.ACCEPTED, EarlyDataStatus.REJECTED]),
     )
+    client, server = chance.choice(VERSIONS)
+    return replace(plan, client=replace(plan.client, **client), server=replace(plan.server, **server))
 
 
 def _link(chance: random.Random) -> Link:
@@ -134,23 +151,27 @@ def _session(plan: Scenario) -> Resumption | None:
     """Visit the server once, over a good network, for a ticket."""
     if plan.early_data is EarlyDataStatus.NONE:
         return None
-    visit = Pair(plan.seed, server_config=plan.server, server_tls=_server_tls())
+    visit = Pair(plan.seed, client_config=plan.client, server_config=plan.server, server_tls=_server_tls())
     visit.run(lambda: any(isinstance(event, TicketReceived) for event in visit.client.log))
     session = next(event.session for event in visit.client.log if isinstance(event, TicketReceived))
     return Resumption(session, 0, early_data=True)
 
 
 def _run(plan: Scenario, inspect: Callable[[Pair], None] | None = None) -> Pair:
+    resumption = _session(plan)
+    client = plan.client
+    if resumption is not None:
+        client = replace(client, original_version=resumption.session.quic_version)
     pair = Pair(
         plan.seed,
         plan.up,
         plan.down,
         orders=plan.orders,
-        client_config=plan.client,
+        client_config=client,
         server_config=plan.server,
         retry=plan.retry,
         server_tls=_server_tls(rejects=plan.early_data is EarlyDataStatus.REJECTED),
-        resumption=_session(plan),
+        resumption=resumption,
     )
     for _ in range(plan.key_updates):
         pair.transfer(len(pair.client.finished) + max(1, len(plan.orders) // 4), limit=LIMIT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from specter.quic.early_data import EarlyDataStatus
+from specter.quic.packet import QUIC_V1, QUIC_V2
 from specter.testing.pair import Pair
 from specter.testing.replay import Failed, main, replay, scenario
 from specter.testing.transfers import Action
@@ -33,6 +34,8 @@ def test_the_seeds_cover_what_they_should() -> None:
         assert sum(bool(getattr(plan.up, name)) for plan in plans) >= 30
     assert sum(plan.retry for plan in plans) >= 20
     assert sum(plan.key_updates > 0 for plan in plans) >= 40
+    for first, spoken in [(QUIC_V1, (QUIC_V1, QUIC_V2)), (QUIC_V2, (QUIC_V1, QUIC_V2)), (QUIC_V1, (QUIC_V2,))]:
+        assert sum((plan.client.first_version, plan.server.versions) == (first, spoken) for plan in plans) >= 15
     for status in (EarlyDataStatus.NONE, EarlyDataStatus.ACCEPTED, EarlyDataStatus.REJECTED):
         assert sum(plan.early_data is status for plan in plans) >= 50
 
