@@ -63,7 +63,7 @@ def test_without_a_compiler_the_rows_say_so(monkeypatch, name):
     assert row.note
 
 
-@pytest.mark.parametrize("name", ["download", "get", "connect", "memory"])
+@pytest.mark.parametrize("name", ["download", "get", "connect", "httpx", "memory"])
 def test_without_caddy_the_rows_say_so(monkeypatch, name):
     def unavailable():
         raise caddy.CaddyMissing("no Caddy here")
@@ -108,6 +108,17 @@ def test_every_connection_of_the_resume_figure_is_resumed():
         pytest.skip(str(error))
     rows = list(figure("resume")(QUICK))
     assert [row.measured is not None for row in rows] == [True, True], [row.note for row in rows]
+
+
+@pytest.mark.interop
+def test_the_transports_are_measured_against_http2():
+    try:
+        caddy.find()
+    except caddy.CaddyMissing as error:
+        pytest.skip(str(error))
+    rows = list(figure("httpx")(QUICK))
+    assert [row.measured is not None for row in rows] == [True] * 6, [row.note for row in rows]
+    assert all(row.budget is not None and row.budget.least for row in rows)
 
 
 @pytest.mark.slow

@@ -26,6 +26,7 @@ _HOMES: Final = {
     "get": "caddy",
     "connect": "caddy",
     "resume": "caddy",
+    "httpx": "transports",
     "memory": "memory",
     "import": "startup",
 }
