@@ -46,10 +46,12 @@ def wary(liar: Server, make_client: MakeClient) -> specter.Client:
     return make_client(liar)
 
 
+@pytest.mark.interpreted
 def test_an_honest_length(wary: specter.Client) -> None:
     assert wary.get("/claims/5/5").content == bytes(5)
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize(("claimed", "sent", "what"), [(5, 4, "less"), (100_000, 1, "less"), (5, 0, "less")])
 def test_a_response_that_is_too_short(wary: specter.Client, claimed: int, sent: int, what: str) -> None:
     with pytest.raises(specter.RemoteProtocolError, match=f"{what} content than content-length"):
@@ -61,6 +63,7 @@ def test_a_response_that_is_too_short(wary: specter.Client, claimed: int, sent: 
     assert wary.get("/bytes/1").timing.reused
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize(("claimed", "sent"), [(0, 1), (5, 6), (5, 100_000)])
 def test_a_response_that_is_too_long(wary: specter.Client, claimed: int, sent: int) -> None:
     with pytest.raises(specter.RemoteProtocolError, match="more content than content-length"):
@@ -68,6 +71,7 @@ def test_a_response_that_is_too_long(wary: specter.Client, claimed: int, sent: i
     assert wary.get("/bytes/1").timing.reused
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304)])
 def test_content_where_there_is_none(wary: specter.Client, method: str, status: int) -> None:
     with pytest.raises(specter.RemoteProtocolError, match="content in a message that has none"):
@@ -75,6 +79,7 @@ def test_content_where_there_is_none(wary: specter.Client, method: str, status: 
     assert wary.get("/bytes/1").timing.reused
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 304)])
 def test_a_length_without_content(wary: specter.Client, method: str, status: int) -> None:
     response = wary.request(method, f"/claims/5/0?status={status}")
