@@ -224,9 +224,10 @@ class Engine:
         with self._lock:
             dial = self._dials.get(task.origin)
             if dial is None or task.started - dial.started > FORGOTTEN:
-                dial = self._dials[task.origin] = Dial(clock.now())
-                job = self._run(dial, task.origin, Timeouts(connect=max(task.limits.connect or PATIENCE, PATIENCE)))
-                self._host.spawn(job)
+                dial = Dial(clock.now())
+                patience = max(task.limits.connect or PATIENCE, PATIENCE)
+                self._host.spawn(self._run(dial, task.origin, Timeouts(connect=patience, pool=patience)))
+                self._dials[task.origin] = dial
             return dial
 
     async def _run(self, dial: Dial, origin: Origin, limits: Timeouts) -> None:

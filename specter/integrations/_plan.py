@@ -10,6 +10,7 @@ from specter.client.url import Origin
 from specter.errors import Error, StreamReset
 from specter.h3.errors import H3ErrorCode
 from specter.integrations._outcome import Reason
+from specter.net.route import Route
 
 __all__ = ["Plan", "Way"]
 
@@ -34,7 +35,7 @@ class Plan:
     ``reason`` and ``detail`` say why it is the one last given.
     """
 
-    __slots__ = ("_fallback", "_loss", "_lost", "_offers", "_origin", "detail", "reason")
+    __slots__ = ("_fallback", "_loss", "_lost", "_offers", "_origin", "_tried", "detail", "reason")
 
     def __init__(self, offers: Offers | None, origin: Origin) -> None:
         self._offers = offers
@@ -42,6 +43,8 @@ class Plan:
         self._fallback = False
         self._lost = 0
         self._loss = ""
+        self._tried: Route | None = None
+        """The route of the last race: without a loss since, it is not run twice."""
         self.reason = Reason.ONLY if offers is None else Reason.REUSED
         self.detail = ""
 
@@ -54,7 +57,8 @@ class Plan:
                 self._because(Reason.FOUND, f"at the second try: {self._loss}")
             return Way.HTTP3
         route = self._offers.route(self._origin, now)
-        if route is not None:
+        if route is not None and route != self._tried:
+            self._tried = route
             self._because(Reason.FOUND, route.source)
             return Way.RACE
         if self.reason is not Reason.FAILED:
@@ -77,6 +81,7 @@ class Plan:
     def lost(self, error: Error) -> None:
         """HTTP/3 failed with ``error``, after which the request may be sent again."""
         self._lost += 1
+        self._tried = None
         self._loss = str(error)
         self._fallback = self._lost >= TRIES or isinstance(error, StreamReset)
         self._because(Reason.REFUSED, self._loss)

@@ -356,6 +356,34 @@ def test_a_misdirected_request_goes_to_the_origin(make_client: Make, make_tcp: M
     assert reason(client.get(tcp.url)) is Reason.NOT_OFFERED
 
 
+def test_a_transport_that_was_closed_does_not_hang(
+    blocking_kit: Kit, make_tcp: Make, server: Server, ca_file: str
+) -> None:
+    tcp = make_tcp(fields=offer(server.port))
+    transport = blocking_kit.Transport(verify=ca_file, resolve={"localhost": "127.0.0.1"})
+    request = blocking_kit.httpx.Request("GET", tcp.url)
+    transport.handle_request(request).close()
+    transport.close()
+    response = transport.handle_request(request)
+    assert reason(response) is Reason.FAILED
+    response.close()
+    transport.close()
+
+
+@pytest.mark.security
+def test_a_redirect_from_http3_to_tcp_strips_credentials(make_client: Make, make_tcp: Make, make_server: Make) -> None:
+    target = make_tcp()
+    alternative = make_server(lambda _request: Reply(302, [("location", f"{target.url}/there")]))
+    tcp = make_tcp(fields=offer(alternative.port))
+    client = make_client(follow_redirects=True)
+    client.get(tcp.url)
+    response = client.get(tcp.url, headers={"authorization": "Bearer secret", "cookie": "a=1"})
+    assert [r.http_version for r in (*response.history, response)] == ["HTTP/3", "HTTP/1.1"]
+    (seen,) = target.seen
+    assert seen.target == "/there"
+    assert {"authorization", "cookie"}.isdisjoint(seen.headers)
+
+
 # -- what is told -----------------------------------------------------------------------------------
 
 

@@ -61,6 +61,15 @@ def test_what_failed_is_replaced_by_the_next_and_then_by_tcp() -> None:
     assert later.reason is Reason.BROKEN
 
 
+def test_a_failure_that_is_not_the_routes_is_not_run_into_twice() -> None:
+    """The client was closed, say: the route is as good as before, and still of no use."""
+    plan = Plan(offers(), ORIGIN)
+    assert plan.way(False, NOW) is Way.RACE
+    plan.not_connected(NetworkError("the client is closed"))
+    assert plan.way(False, NOW) is Way.FALLBACK
+    assert (plan.reason, plan.detail) == (Reason.FAILED, "the client is closed")
+
+
 def test_who_is_overtaken_stays_behind() -> None:
     plan = Plan(offers(), ORIGIN)
     plan.way(False, NOW)
