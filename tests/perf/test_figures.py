@@ -63,7 +63,11 @@ def test_without_a_compiler_the_rows_say_so(monkeypatch, name):
     assert row.note
 
 
+<<<<<<< HEAD
 @pytest.mark.parametrize("name", ["download", "get", "connect", "httpx", "memory"])
+=======
+@pytest.mark.parametrize("name", ["download", "get", "connect", "memory", "async-get", "async-download", "async-crowd"])
+>>>>>>> 72720eb (The bench measures the asyncio client: requests, downloads beside the blocking client, memory of a crowd)
 def test_without_caddy_the_rows_say_so(monkeypatch, name):
     def unavailable():
         raise caddy.CaddyMissing("no Caddy here")
@@ -88,7 +92,7 @@ def test_clients_that_cannot_be_installed_are_rows_without_a_value(monkeypatch):
 
 
 @pytest.mark.interop
-@pytest.mark.parametrize("name", ["download", "get", "connect", "memory"])
+@pytest.mark.parametrize("name", ["download", "get", "connect", "memory", "async-get", "async-download", "async-crowd"])
 def test_figures_against_caddy(monkeypatch, name):
     try:
         caddy.find()

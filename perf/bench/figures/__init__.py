@@ -27,6 +27,9 @@ _HOMES: Final = {
     "connect": "caddy",
     "resume": "caddy",
     "httpx": "transports",
+    "async-get": "loops",
+    "async-download": "loops",
+    "async-crowd": "loops",
     "memory": "memory",
     "import": "startup",
 }
