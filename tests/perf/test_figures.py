@@ -16,6 +16,8 @@ from perf.kit import bare, cores, recording
 from perf.kit.build import NativeUnavailable
 from perf.kit.venvs import VenvUnavailable, python_of
 
+AGAINST_CADDY = ("download", "get", "connect", "httpx", "memory", "async-get", "async-download", "async-crowd")
+
 
 class FakeBare:
     """In place of the compiled loop, which takes seconds to build."""
@@ -63,11 +65,7 @@ def test_without_a_compiler_the_rows_say_so(monkeypatch, name):
     assert row.note
 
 
-<<<<<<< HEAD
-@pytest.mark.parametrize("name", ["download", "get", "connect", "httpx", "memory"])
-=======
-@pytest.mark.parametrize("name", ["download", "get", "connect", "memory", "async-get", "async-download", "async-crowd"])
->>>>>>> 72720eb (The bench measures the asyncio client: requests, downloads beside the blocking client, memory of a crowd)
+@pytest.mark.parametrize("name", AGAINST_CADDY)
 def test_without_caddy_the_rows_say_so(monkeypatch, name):
     def unavailable():
         raise caddy.CaddyMissing("no Caddy here")
