@@ -24,11 +24,15 @@ def with_control_streams(config: QuicConfig) -> QuicConfig:
 def begin(web: WebPair, chance: random.Random) -> tuple[Fetch, int | None]:
     """Start a request; return it with the length of body to expect, None when it is to fail."""
     size = chance.randrange(60_000)
-    kind = chance.choice(["bytes", "echo", "trailers", "reset", "headers", "digest"])
+    kind = chance.choice(["bytes", "echo", "trailers", "reset", "headers", "digest", "tunnel", "tunnel reset"])
     if kind == "bytes":
         return web.start(f"/bytes/{size}"), size
     if kind == "echo":
         return web.start("/echo", method="POST", body=content_chunks(size)), size
+    if kind == "tunnel":
+        return web.start("/echo", protocol="websocket", body=content_chunks(size)), size
+    if kind == "tunnel reset":
+        return web.start("/reset/5000", protocol="websocket", body=content_chunks(size)), None
     if kind == "reset":
         return web.start("/reset/5000"), None
     if kind == "digest":
