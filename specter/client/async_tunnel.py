@@ -55,13 +55,14 @@ class AsyncTunnel(BaseTunnel[AsyncResponse]):
     connection is lost, ``StreamClosed`` after ``aclose``. A ``receive`` that is cancelled takes nothing with it.
     """
 
-    async def send(self, data: bytes | bytearray | memoryview) -> None:
-        """Send all of ``data``; where flow control makes it wait, the client's write timeout counts.
+    async def send(self, data: bytes | bytearray | memoryview, *, eof: bool = False) -> None:
+        """Send all of ``data``; where flow control makes it wait, the client's write timeout counts. ``eof`` ends this
+        direction with it.
 
         Raises:
             WriteTimeout: the server took no more; how much of ``data`` it has is unknown, as after a cancellation.
         """
-        await self._use().send(data)
+        await self._use().send(data, eof=eof)
 
     async def send_eof(self) -> None:
         """End this direction; the server's goes on. Any number of times."""

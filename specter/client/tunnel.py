@@ -21,13 +21,14 @@ class Tunnel(BaseTunnel[Response]):
     connection is lost, ``StreamClosed`` after ``close``.
     """
 
-    def send(self, data: bytes | bytearray | memoryview) -> None:
-        """Send all of ``data``; where flow control makes it wait, the client's write timeout counts.
+    def send(self, data: bytes | bytearray | memoryview, *, eof: bool = False) -> None:
+        """Send all of ``data``; where flow control makes it wait, the client's write timeout counts. ``eof`` ends this
+        direction with it.
 
         Raises:
             WriteTimeout: the server took no more; how much of ``data`` it has is unknown.
         """
-        run_inline(self._use().send(data))
+        run_inline(self._use().send(data, eof=eof))
 
     def send_eof(self) -> None:
         """End this direction; the server's goes on. Any number of times."""

@@ -39,19 +39,25 @@ class TunnelTransfer(Transfer):
 
     # -- sending ------------------------------------------------------------------------------------
 
-    async def send(self, data: bytes | bytearray | memoryview, deadline: int = NEVER) -> None:
+    async def send(self, data: bytes | bytearray | memoryview, *, eof: bool = False) -> None:
         """Send all of ``data``, waiting where flow control makes it wait, as long as the write timeout allows.
 
+        ``eof`` ends our direction with it.
+
         Raises:
-            WriteTimeout: also at ``deadline``; how much of ``data`` left is unknown.
+            WriteTimeout: how much of ``data`` left is unknown.
             StreamReset: the server reads no more.
         """
         view = memoryview(data).cast("B")
         while view:
-            taken = self.offer(view)
+            taken = self.offer(view, eof=eof)
+            if taken == len(view):
+                return
             view = view[taken:]
             if not taken:
-                await self.writable(deadline)
+                await self.writable()
+        if eof:
+            self.send_eof()
 
     async def writable(self, deadline: int = NEVER) -> None:
         """Wait until something may go that was offered in vain.
@@ -63,12 +69,14 @@ class TunnelTransfer(Transfer):
         if not await self._connection.until(self.exchange, WRITABLE | STOPPED, limit):
             raise WriteTimeout("the server took no more of what is sent through the tunnel in time")
 
-    def offer(self, view: memoryview) -> int:
-        """Send what goes without waiting; return how many bytes that were."""
+    def offer(self, view: memoryview, *, eof: bool = False) -> int:
+        """Send what goes without waiting; return how many bytes that were. ``eof`` counts when all were."""
         self._require_sendable()
-        taken = self._connection.write(self.exchange, view)
+        taken = self._connection.write(self.exchange, view, fin=eof)
         if not taken:
             self._require_sendable()
+        elif eof and taken == len(view):
+            self._ended = True
         return taken
 
     def send_eof(self) -> None:

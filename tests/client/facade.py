@@ -124,8 +124,8 @@ class Tunnel:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def send(self, data: bytes | bytearray | memoryview) -> None:
-        self._runner.run(self._inner.send(data))
+    def send(self, data: bytes | bytearray | memoryview, *, eof: bool = False) -> None:
+        self._runner.run(self._inner.send(data, eof=eof))
 
     def send_eof(self) -> None:
         self._runner.run(self._inner.send_eof())

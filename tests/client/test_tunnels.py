@@ -153,6 +153,16 @@ def test_the_client_ends_its_direction(client: specter.Client) -> None:
         assert json.loads(receive_all(tunnel))["bytes"] == 9
 
 
+@pytest.mark.parametrize("size", [0, 10, 5_000_000])
+def test_data_and_the_end_in_one_call(client: specter.Client, size: int) -> None:
+    with client.tunnel("/digest") as tunnel:
+        tunnel.send(bytes(size), eof=True)
+        with pytest.raises(specter.LocalProtocolError, match="ended"):
+            tunnel.send(b"more")
+        tunnel.send_eof()
+        assert json.loads(receive_all(tunnel))["bytes"] == size
+
+
 def test_the_server_ends_its_direction(start_server: StartServer, make_client: MakeClient) -> None:
     got = threading.Event()
     received = bytearray()

@@ -24,9 +24,7 @@ class Tunnel:
         self.close = tunnel.close
 
     def send(self, data: bytes, fin: bool) -> None:
-        self._tunnel.send(data)
-        if fin:
-            self._tunnel.send_eof()
+        self._tunnel.send(data, eof=fin)
 
 
 class Client(BlockingAdapter):
