@@ -22,11 +22,10 @@ def test_the_readme_matches_the_evidence():
     assert fill(readme, block()) == readme
 
 
-@pytest.mark.parametrize(
-    "directory", [path for path in KEPT if path.name.endswith("-gate")], ids=lambda path: path.name
-)
-def test_the_kept_gate_is_what_it_says(directory):
-    assert gate.main(["verify", str(directory)]) in (gate.PASSED, gate.LOST)
+def test_a_gate_that_is_kept_is_what_it_says():
+    for directory in KEPT:
+        if directory.name.endswith("-gate"):
+            assert gate.main(["verify", str(directory)]) in (gate.PASSED, gate.LOST)
 
 
 def test_evidence_is_small():

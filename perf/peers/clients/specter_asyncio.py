@@ -8,9 +8,22 @@ from typing import Any, TypeVar
 
 import specter
 from perf.kit.identity import specter_build
-from perf.peers.adapter import Adapter, Sample, Unsupported, expect, now, zeros
+from perf.peers import asynchronous
+from perf.peers.adapter import Adapter, Sample, expect, now, zeros
 
 T = TypeVar("T")
+
+
+class Tunnel:
+    def __init__(self, tunnel: specter.AsyncTunnel) -> None:
+        self._tunnel = tunnel
+        self.receive = tunnel.receive
+        self.close = tunnel.aclose
+
+    async def send(self, data: bytes, fin: bool) -> None:
+        await self._tunnel.send(data)
+        if fin:
+            await self._tunnel.send_eof()
 
 
 class Client(Adapter):
@@ -28,8 +41,6 @@ class Client(Adapter):
         return self._loop.run_until_complete(work)
 
     def _new(self) -> Any:
-        if not hasattr(specter, "AsyncClient"):
-            raise Unsupported("there is no AsyncClient yet")
         return specter.AsyncClient(verify=self._ca_file, base_url=self._url, **self._options)
 
     def connect(self, url: str, ca_file: str) -> None:
@@ -93,6 +104,22 @@ class Client(Adapter):
             return samples
 
         return self._run(work())
+
+    def _opener(self, path: str) -> asynchronous.Open:
+        async def open_tunnel() -> Tunnel:
+            return Tunnel(await self._client.tunnel(path))
+
+        return open_tunnel
+
+    def echo(self, path: str, count: int, size: int) -> Sequence[Sample]:
+        return self._run(asynchronous.echo(self._opener(path), count, size))
+
+    def close_fin(self, path: str, count: int, size: int) -> Sequence[Sample]:
+        return self._run(asynchronous.close_fin(self._opener(path), count, size))
+
+    def mixed(self, path: str, tunnel: str, count: int, size: int, writes: int) -> Sequence[Sample]:
+        work = asynchronous.mixed(self._opener(tunnel), lambda: self._get(self._client, path), count, size, writes)
+        return self._run(work)
 
     def close(self) -> None:
         if self._client is not None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
-from perf.peers.adapter import BlockingAdapter, expect
+from perf.peers import asynchronous
+from perf.peers.adapter import BlockingAdapter, Sample, Unsupported, expect
 
 _warpsock: Any = import_module("warpsock")
 
@@ -22,6 +24,20 @@ class Response:
 
     def pieces(self) -> Iterator[bytes]:
         yield self._body()
+
+
+class Tunnel:
+    def __init__(self, tunnel: Any) -> None:
+        self._tunnel = tunnel
+
+    async def send(self, data: bytes, fin: bool) -> None:
+        await self._tunnel.send_bytes(data, fin)
+
+    async def receive(self) -> bytes:
+        return bytes(await self._tunnel.recv_bytes() or b"")
+
+    async def close(self) -> None:
+        """There is nothing to call: it ends with its object."""
 
 
 class Client(BlockingAdapter):
@@ -55,6 +71,27 @@ class Client(BlockingAdapter):
         request = self._client.get(self._url + path)
         request.version(_warpsock.HttpVersion.Http3Only)
         yield Response(request.send())
+
+    def _opener(self, path: str) -> asynchronous.Open:
+        """Tunnels are for asyncio only, and on connections of their own."""
+        builder = _warpsock.Client.builder()
+        builder.with_platform_roots(True)
+        builder.localhost_allows_invalid_certs(False)
+        client = builder.build()
+
+        async def open_tunnel() -> Tunnel:
+            return Tunnel(await client.websocket_h3(self._url.replace("https:", "wss:") + path).connect())
+
+        return open_tunnel
+
+    def echo(self, path: str, count: int, size: int) -> Sequence[Sample]:
+        return asyncio.run(asynchronous.echo(self._opener(path), count, size))
+
+    def close_fin(self, path: str, count: int, size: int) -> Sequence[Sample]:
+        return asyncio.run(asynchronous.close_fin(self._opener(path), count, size))
+
+    def mixed(self, path: str, tunnel: str, count: int, size: int, writes: int) -> Sequence[Sample]:
+        raise Unsupported("its blocking client has no tunnels, and its asyncio client keeps no connection")
 
     def post(self, path: str, body: Iterable[bytes], size: int) -> int:
         request = self._client.post(self._url + path)
