@@ -194,7 +194,7 @@ def timing(err: str) -> dict[str, Any]:
 
 
 def test_sessions_in_a_file(run: Run, tmp_path: Path) -> None:
-    words = ("URL/too-early", "--ssl-sessions", str(tmp_path / "sessions"), "-v", "--json-timing")
+    words = ("URL/delay/0.2", "--ssl-sessions", str(tmp_path / "sessions"), "-v", "--json-timing")
     _, _, first = run(*words)
     assert "resumed" not in first.splitlines()[2]
     _, out, second = run(*words)
