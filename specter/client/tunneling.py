@@ -89,7 +89,8 @@ async def open_tunnel(
     assert isinstance(transfer, TunnelTransfer)
     if response.is_success:
         response._hand_over()
-        transfer.renew(Timeouts(limits, total=None).start())
+        if limits.total is not None:
+            transfer.renew(Timeouts(limits, total=None).start())
         return response, transfer
     transfer.send_eof()
     await response._read_beginning(REFUSAL)

@@ -169,6 +169,45 @@ def test_tunnels_and_a_download_on_a_bad_network() -> None:
     assert web.responder.describe().startswith("0 exchanges")
 
 
+def test_no_path_mtu_probe_gets_in_the_way_of_an_echo() -> None:
+    """Round trips of 16 KB make the path look worth a search: its probes leave in the pauses between them."""
+    web = WebPair(9, Link(delay=200_000, mtu=1500))
+    web.fetch("/bytes/1")
+    h3, received = web.client.h3, 0
+    fields = [
+        (b":method", b"CONNECT"),
+        (b":protocol", b"echo"),
+        (b":scheme", b"https"),
+        (b":authority", b"server.test"),
+    ]
+    stream_id = h3.send_request([*fields, (b":path", b"/echo")], fin=False)
+    sent: list[tuple[int, int]] = []
+    web.network.taps.append(lambda transit: sent.append((transit.time, len(transit.data) * transit.to_server)))
+
+    def echoed(expected: int) -> bool:
+        nonlocal received
+        while piece := h3.read_body(stream_id):
+            received += len(piece)
+        return received >= expected
+
+    echoes: list[tuple[int, int]] = []
+    for turn in range(1, 201):
+        begin = web.now
+        assert h3.send_body(stream_id, bytes(16_000)) == 16_000
+        web.flush(web.client_host)
+        web.run(lambda turn=turn: echoed(16_000 * turn))  # type: ignore[misc]
+        echoes.append((begin, web.now))
+        if turn % 10 == 0:
+            web.advance(0.01)
+    largest, probes = 1200, []
+    for time, size in sent:
+        if size > largest:
+            largest = size
+            probes.append(time)
+    assert probes
+    assert not [probe for probe in probes if any(begin <= probe <= end for begin, end in echoes)]
+
+
 def test_a_server_that_does_not_offer_extended_connect() -> None:
     web = WebPair(8, server_h3=H3Config())
     with pytest.raises(LocalProtocolError, match=":protocol is not allowed"):
