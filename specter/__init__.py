@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from specter.client.url import URL
     from specter.client.websocket import WebSocket
     from specter.net.https_records import HttpsRecords
-    from specter.net.info import ConnectionInfo
+    from specter.net.info import ConnectionInfo, PathInfo
     from specter.net.sessions import SessionCache
 
 __all__ = [
@@ -97,6 +97,7 @@ __all__ = [
     "Limits",
     "LocalProtocolError",
     "NetworkError",
+    "PathInfo",
     "PoolTimeout",
     "Priority",
     "ProtocolError",
@@ -158,7 +159,7 @@ _HOMES = {
     "specter.client.url": ("URL",),
     "specter.client.websocket": ("WebSocket",),
     "specter.net.https_records": ("HttpsRecords",),
-    "specter.net.info": ("ConnectionInfo",),
+    "specter.net.info": ("ConnectionInfo", "PathInfo"),
     "specter.net.sessions": ("SessionCache",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -125,6 +125,7 @@ class UdpSocket:
     ``refused`` counts ICMP "port unreachable" answers, ``dropped`` datagrams that the system would not send
     (``failure`` is the last reason), ``unsent`` those that wait until the socket takes more. ``faults`` counts all
     that went wrong. ``too_large`` is the size of the last datagram that was too large for the interface, else 0.
+    ``label`` is the address that what a connected socket receives is given, to tell it from that of other sockets.
     """
 
     __slots__ = (
@@ -137,6 +138,7 @@ class UdpSocket:
         "dropped",
         "failure",
         "faults",
+        "label",
         "refused",
         "too_large",
     )
@@ -152,6 +154,7 @@ class UdpSocket:
         self.dropped = 0
         self.faults = 0
         self.too_large = 0
+        self.label: Address = None
         self.failure: OSError | None = None
 
     @classmethod
@@ -191,7 +194,7 @@ class UdpSocket:
                 self.failure = error
                 faults += 1
             else:
-                batch.commit(length, None if self.connected else address, ecn)
+                batch.commit(length, self.label if self.connected else address, ecn)
                 count += 1
         self.faults += faults
         return count

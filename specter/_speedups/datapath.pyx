@@ -128,7 +128,8 @@ cdef class Receiver:
         if known not in self.cids:
             return False
         if batch.addresses is not None:
-            if batch.address(index) != self.address:
+            address = batch.c_address(index)
+            if address is not self.address and address != self.address:
                 return False
         elif self.address is not None:
             return False

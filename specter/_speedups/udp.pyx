@@ -138,6 +138,7 @@ cdef class UdpSocket:
     cdef public int64_t dropped
     cdef public int64_t faults
     cdef public Py_ssize_t too_large
+    cdef public object label
     cdef public object failure
 
     def __cinit__(self):
@@ -161,6 +162,7 @@ cdef class UdpSocket:
         self.dropped = 0
         self.faults = 0
         self.too_large = 0
+        self.label = None
         self.failure = None
         self._gso = True
         self._gro_known = self._set_gro(True)
@@ -305,10 +307,10 @@ cdef class UdpSocket:
             header = specter_next_cmsg(message, header)
 
     cdef object _source(self, Py_ssize_t index):
-        """Return where message ``index`` came from; None on a connected socket."""
+        """Return where message ``index`` came from; the label of a connected socket."""
         cdef sockaddr_storage *name
         if self.connected:
-            return None
+            return self.label
         name = &self._scratch.names[index]
         if self._recent_address is None or memcmp(name, &self._recent_name, sizeof(sockaddr_in6)) != 0:
             memcpy(&self._recent_name, name, sizeof(sockaddr_storage))

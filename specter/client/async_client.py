@@ -152,6 +152,17 @@ class AsyncClient(BaseClient[AsyncConnection, AsyncResponse]):
         self.attach()
         return AsyncWebSocket(*await self._websocket(url, AsyncResponse, options), (TaskMutex(), TaskMutex()))
 
+    async def migrate(
+        self,
+        url: str | URL | None = None,
+        *,
+        local_address: str | None = None,
+        timeout: TimeoutTypes | Default = CLIENT,
+    ) -> int:
+        """Move established connections to new local sockets, as :meth:`Client.migrate` does."""
+        self.attach()
+        return await self._migrate(url, local_address, timeout)
+
     # -- the end ------------------------------------------------------------------------------------
 
     async def aclose(self) -> None:

@@ -180,6 +180,12 @@ class BaseClient(Generic[C, R]):
             transfer.close()
             raise
 
+    async def _migrate(self, url: str | URL | None, local_address: str | None, timeout: TimeoutTypes | Default) -> int:
+        """Move connections to new sockets."""
+        limits = self.timeout if isinstance(timeout, Default) else Timeouts.of(timeout)
+        origin = None if url is None else URL(self._merged(url)).origin
+        return await self._pool.migrate(origin, local_address, limits.start())
+
     def _merged(self, url: str | URL) -> str | URL:
         base = self._base_url
         if base is None or isinstance(url, URL) or "://" in url.partition("?")[0]:

@@ -152,6 +152,29 @@ class Client(BaseClient[BlockingConnection, Response]):
         opened = run_inline(self._websocket(url, Response, options))
         return WebSocket(*opened, (ThreadMutex(), ThreadMutex()))
 
+    def migrate(
+        self,
+        url: str | URL | None = None,
+        *,
+        local_address: str | None = None,
+        timeout: TimeoutTypes | Default = CLIENT,
+    ) -> int:
+        """Move established connections to new local sockets, while requests run (RFC 9000, section 9).
+
+        For a client that has a better network now, or wants another port. The connections to the origin of ``url``
+        move, without ``url`` all; to ``local_address`` (an IP address) if that is given, else to where the system, or
+        the client's own ``local_address``, has it. Returns how many there were.
+
+        The new path is tried first, so what fails leaves a connection where it is. After a change of the network that
+        takes away the address of a socket, connections move by themselves.
+
+        Raises:
+            LocalProtocolError: a server does not want its clients to move, or has no connection id left for it.
+            ConnectError: there is no such local address, or the new path was not ready within the connect timeout.
+            NetworkError: a server cannot be reached by the new path.
+        """
+        return run_inline(self._migrate(url, local_address, timeout))
+
     # -- the end ------------------------------------------------------------------------------------
 
     def close(self) -> None:

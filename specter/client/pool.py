@@ -22,6 +22,7 @@ from specter.net.dialing import Dialer, dial
 from specter.net.driver import Driver, Event
 from specter.net.early import EarlyRequest
 from specter.net.failures import again
+from specter.net.moves import migrate
 
 __all__ = ["Lease", "Pool"]
 
@@ -307,6 +308,23 @@ class Pool(Generic[C]):
             self.discard(origin, spare)  # it is as old, and nobody has heard from it
         if self.discovery is not None and not lease.reused and isinstance(error, Timeout):
             self.discovery.lost(origin)
+
+    # -- moving -----------------------------------------------------------------------------------
+
+    async def migrate(self, origin: Origin | None, local_address: str | None, budget: Budget) -> int:
+        """Move the connections to ``origin``, or all, to new sockets; return how many. See :func:`moves.migrate`."""
+        with self._lock:
+            self._require_open()
+            moving = [connection for served, connection in self._connections.every() if origin in (None, served)]
+        failures: list[Error] = []
+        for connection in moving:
+            try:
+                await migrate(connection, local_address, budget)
+            except Error as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+        return len(moving)
 
     # -- the end ----------------------------------------------------------------------------------
 

@@ -30,10 +30,13 @@ from specter.h3.settings import Settings
 from specter.h3.transport import Transport
 from specter.quic.early_data import EarlyDataStatus
 from specter.quic.events import (
+    AddressPreferred,
     ConnectionClosed,
     EarlyDataRejected,
     Event,
     HandshakeCompleted,
+    PathAbandoned,
+    PathChanged,
     StopSending,
     StreamOpened,
     StreamReadable,
@@ -98,6 +101,9 @@ class H3Connection:
             StreamsAvailable: self._on_streams_available,
             HandshakeCompleted: self._on_handshake,
             TokenReceived: self._events.append,
+            AddressPreferred: self._events.append,
+            PathChanged: self._events.append,
+            PathAbandoned: self._events.append,
             TicketReceived: self._on_ticket,
             EarlyDataRejected: self._on_early_data_rejected,
             ConnectionClosed: self._on_closed,

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from specter.quic.events import ConnectionClosed, HandshakeCompleted, TicketReceived, TokenReceived
+from specter.quic.events import (
+    AddressPreferred,
+    ConnectionClosed,
+    HandshakeCompleted,
+    PathAbandoned,
+    PathChanged,
+    TicketReceived,
+    TokenReceived,
+)
 
 Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 """Field lines in wire order, names in lower case, pseudo-header fields removed."""
@@ -134,5 +142,8 @@ H3Event: TypeAlias = (
     | SettingsReceived
     | TokenReceived
     | TicketReceived
+    | AddressPreferred
+    | PathChanged
+    | PathAbandoned
     | ConnectionClosed
 )

@@ -106,7 +106,8 @@ class AsyncConnection(BaseConnection):
         self._settling = False
         """Whether ``_settle`` is on its way."""
         self._writing = False
-        """Whether the loop looks for room in the socket."""
+        """Whether the loop looks for room in a socket: in that of ``_room_descriptor``."""
+        self._room_descriptor = -1
         self._watched = True
         self.woken = False
         """Whether a task was woken since this was set to False."""
@@ -116,7 +117,9 @@ class AsyncConnection(BaseConnection):
         """Those who read on in the next turn."""
         self._context = Context()
         """For what the loop calls: nothing of the task that happened to connect."""
-        self._context.run(watch, loop, channel.udp.fileno(), self._on_readable)
+        self._descriptors: list[int] = []
+        """Which sockets the loop watches."""
+        self._watch_sockets()
         self._flush()
 
     # -- exchanges --------------------------------------------------------------------------------
@@ -235,12 +238,24 @@ class AsyncConnection(BaseConnection):
             return
         self._watched = False
         if not self._loop.is_closed():
-            self._loop.remove_reader(self._channel.udp.fileno())
+            for descriptor in self._descriptors:
+                self._loop.remove_reader(descriptor)
             self._watch_for_room(False)
             if self._timer is not None:
                 self._timer.cancel()
         self._timer = None
         self._channel.close()
+
+    def _watch_sockets(self) -> None:
+        if not self._watched or self._loop.is_closed():
+            return
+        self._watch_for_room(False)
+        descriptors = [socket.fileno() for socket in self._channel.sockets]
+        for gone in set(self._descriptors).difference(descriptors):
+            self._loop.remove_reader(gone)
+        for new in set(descriptors).difference(self._descriptors):
+            Context().run(watch, self._loop, new, self._on_readable)  # in ``_context`` this may be already
+        self._descriptors = descriptors
 
     # -- what the loop calls ------------------------------------------------------------------------
 
@@ -309,8 +324,9 @@ class AsyncConnection(BaseConnection):
 
     def _watch_for_room(self, wanted: bool) -> None:
         """Have the loop say when the socket takes more, or no longer."""
+        if self._writing:
+            self._loop.remove_writer(self._room_descriptor)
         if wanted:
-            self._loop.add_writer(self._channel.udp.fileno(), self._on_room)
-        elif self._writing:
-            self._loop.remove_writer(self._channel.udp.fileno())
+            self._room_descriptor = self._channel.udp.fileno()
+            self._loop.add_writer(self._room_descriptor, self._on_room)
         self._writing = wanted

@@ -27,6 +27,7 @@ from specter.net.channel import Channel
 from specter.net.connection import BaseConnection, Fields
 from specter.net.exchange import FAILED, Exchange, Sleeper
 from specter.net.spinning import spin_then_wait
+from specter.net.waiting import wait_for_any
 from specter.net.waker import Waker
 
 __all__ = ["BlockingConnection"]
@@ -140,6 +141,10 @@ class BlockingConnection(BaseConnection):
         elif self._leader != get_ident():
             self._waker.wake()
 
+    def _watch_sockets(self) -> None:
+        if self._leader:
+            self._waker.wake()
+
     # -- waiting ----------------------------------------------------------------------------------
 
     async def until(self, exchange: Exchange, wanted: int, deadline: int) -> bool:
@@ -208,7 +213,10 @@ class BlockingConnection(BaseConnection):
         if pause and not self._spin and (timeout < 0 or timeout > pause * clock.SECOND):
             time.sleep(pause)
         socket, fd, spin = self._channel.udp, self._waker.fd, self._spin
-        ready = spin_then_wait(socket, timeout, fd, spin) if spin else socket.wait(timeout, fd)
+        if self._channel.others:
+            ready = wait_for_any(self._channel.sockets, fd, timeout)
+        else:
+            ready = spin_then_wait(socket, timeout, fd, spin) if spin else socket.wait(timeout, fd)
         if ready & udp.WOKEN:
             self._waker.clear()
         if self._asked != asked and clock.now() - self._looked_at < INSTANT:

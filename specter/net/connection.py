@@ -17,6 +17,7 @@ from specter.net.exchange import END, FAILED, INTERIM, READABLE, STOPPED, WRITAB
 from specter.net.exchanges import Exchanges
 from specter.net.gathering import Gathering
 from specter.net.info import describe
+from specter.net.moves import Moves
 from specter.net.steps import DialSteps
 from specter.quic.errors import StreamLimitReached
 from specter.tls.session import Session
@@ -65,6 +66,7 @@ class BaseConnection(ABC):
         self._engine = channel.engine
         self._quic = channel.quic
         self._exchanges = Exchanges(host)
+        self.moves = Moves(channel, self._exchanges, host, self._moved, self._watch_sockets)
         self._guard = _Guard(self)
         self._gathering = Gathering()
         self._owing = False
@@ -136,6 +138,13 @@ class BaseConnection(ABC):
     @abstractmethod
     def _dispose_if_over(self) -> None:
         """Close the socket once the connection is over and nobody sleeps on it."""
+
+    @abstractmethod
+    def _watch_sockets(self) -> None:
+        """Listen to all sockets of the channel: one came, or is about to be closed."""
+
+    def _moved(self) -> None:
+        self.info = describe(self._channel)
 
     def act(self, work: Callable[[], None]) -> None:
         """Do ``work`` as the only one at the engine, and send what came of it."""

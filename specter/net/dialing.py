@@ -231,6 +231,7 @@ async def dial(
         tried = ", ".join(address[0] for address in addresses[:4])
         raise budget.expired(Wait.CONNECT, f"connecting to {host} port {port} ({tried})")
     connection = driver.connection(winner.channel, host)
+    connection.moves.local_address = dialer.local_address
     connection.steps = DialSteps(looked_up, winner.answered, clock.now())
     version = connection.channel.quic.version
     connection.on_token(lambda token: dialer.tokens.put(host, port, version, token))

@@ -14,7 +14,14 @@ from specter.h3.connection import H3Connection
 from specter.net import clock
 from specter.net.exchange import END, FREE, HEAD, INTERIM, READABLE, STOPPED, WRITABLE, Exchange
 from specter.net.failures import Failure, connection_failure, exchange_failure
-from specter.quic.events import ConnectionClosed, TicketReceived, TokenReceived
+from specter.quic.events import (
+    AddressPreferred,
+    ConnectionClosed,
+    PathAbandoned,
+    PathChanged,
+    TicketReceived,
+    TokenReceived,
+)
 from specter.tls.session import Session
 
 __all__ = ["Exchanges"]
@@ -31,11 +38,13 @@ class Exchanges:
     __slots__ = (
         "_by_stream",
         "_curious",
+        "_guests",
         "_host",
         "_queue",
         "failure",
         "idle_since",
         "on_idle",
+        "on_path",
         "on_session",
         "on_token",
         "retired",
@@ -48,8 +57,12 @@ class Exchanges:
         """Those that found no free stream, in the order they came."""
         self._curious: list[Exchange] = []
         """Those that wait for the server's SETTINGS."""
+        self._guests: list[Exchange] = []
+        """Those that wait for something else than HTTP."""
         self.failure: Failure | None = None
         self.retired = False
+        self.on_path: Callable[[AddressPreferred | PathChanged | PathAbandoned], None] | None = None
+        """Hears what becomes of network paths; must not wait."""
         self.on_token: Callable[[bytes], None] | None = None
         self.on_session: Callable[[Session], None] | None = None
         self.on_idle: Callable[[], None] | None = None
@@ -59,7 +72,7 @@ class Exchanges:
 
     def __len__(self) -> int:
         """Return how many are open or wait for a stream."""
-        return len(self._by_stream) + len(self._queue) + len(self._curious)
+        return len(self._by_stream) + len(self._queue) + len(self._curious) + len(self._guests)
 
     def __contains__(self, exchange: Exchange) -> bool:
         return exchange.stream_id in self._by_stream
@@ -92,6 +105,15 @@ class Exchanges:
         exchange.flags &= ~FREE
         if exchange not in self._curious:
             self._curious.append(exchange)
+
+    def attend(self, exchange: Exchange) -> None:
+        """Let it fail with the others when the connection ends, until it ``leaves``."""
+        self._guests.append(exchange)
+
+    def leave(self, exchange: Exchange) -> None:
+        if exchange in self._guests:
+            self._guests.remove(exchange)
+            self._left()
 
     def leave_queue(self, exchange: Exchange) -> None:
         """It has its stream or wants none any more: the next may try."""
@@ -142,6 +164,9 @@ class Exchanges:
 
     def _refuse_queue(self, failure: Failure) -> None:
         waiting = [*self._queue, *self._curious]
+        if self.failure is not None:
+            waiting += self._guests
+            self._guests.clear()
         self._queue.clear()
         self._curious.clear()
         for exchange in waiting:
@@ -212,6 +237,10 @@ class Exchanges:
         if self.on_token is not None:
             self.on_token(event.token)
 
+    def _path(self, event: AddressPreferred | PathChanged | PathAbandoned) -> None:
+        if self.on_path is not None:
+            self.on_path(event)
+
     def _ticket(self, event: TicketReceived) -> None:
         if self.on_session is not None:
             self.on_session(event.session)
@@ -233,6 +262,9 @@ _HANDLERS: Final[dict[type, Callable[[Exchanges, Any], None]]] = {
     events.GoAwayReceived: Exchanges._going_away,
     events.SettingsReceived: Exchanges._settings,
     TokenReceived: Exchanges._token,
+    AddressPreferred: Exchanges._path,
+    PathChanged: Exchanges._path,
+    PathAbandoned: Exchanges._path,
     TicketReceived: Exchanges._ticket,
     ConnectionClosed: Exchanges._closed,
 }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from specter.net import clock
 from specter.net.channel import Channel
 from specter.quic.core import ConnectionStats
+from specter.quic.ecn import EcnValidator
 from specter.quic.packet import QUIC_V1, QUIC_V2
 from specter.quic.rtt import RttEstimator
 from specter.tls.ciphers import CipherSuite
@@ -17,9 +18,24 @@ from specter.tls.key_exchange import NamedGroup
 if TYPE_CHECKING:
     from cryptography import x509
 
-__all__ = ["ConnectionInfo", "describe"]
+__all__ = ["ConnectionInfo", "PathInfo", "describe"]
 
 _QUIC_VERSIONS: Final = {QUIC_V1: "QUICv1", QUIC_V2: "QUICv2"}
+
+
+@dataclass(frozen=True, slots=True)
+class PathInfo:
+    """A network path as it was found."""
+
+    local_address: tuple[str, int]
+    remote_address: tuple[str, int]
+    datagram_size: int
+    """Bytes of UDP payload in full datagrams: 1,200 at first, more once path MTU discovery found room (RFC 8899)."""
+    ecn: str
+    """Whether datagrams are marked for Explicit Congestion Notification (RFC 9000, section 13.4): ``"testing"`` and
+    ``"capable"`` they are, ``"off"``, ``"unknown"`` and ``"failed"`` they are not."""
+    changes: int
+    """How often the connection moved to another path (RFC 9000, section 9)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +61,7 @@ class ConnectionInfo:
     """Whether a ticket of an earlier connection stood in for the certificates, which are that connection's then."""
     _stats: ConnectionStats = field(repr=False, compare=False)
     _rtt: RttEstimator = field(repr=False, compare=False)
+    _ecn: EcnValidator = field(repr=False, compare=False)
     reused: bool = False
     """Whether the connection existed before the request whose response this comes from."""
 
@@ -68,6 +85,14 @@ class ConnectionInfo:
         """Packets of ours that were declared lost (RFC 9002, section 6)."""
         return self._stats.packets_lost
 
+    @property
+    def path(self) -> PathInfo:
+        """The network path, and what is known of it by now."""
+        stats = self._stats
+        return PathInfo(
+            self.local_address, self.remote_address, stats.datagram_size, self._ecn.state.value, stats.path_changes
+        )
+
 
 def describe(channel: Channel) -> ConnectionInfo:
     """Return what ``channel`` is about; addresses are ``("", 0)`` once its socket is closed."""
@@ -85,6 +110,7 @@ def describe(channel: Channel) -> ConnectionInfo:
         resumed=tls.resumed,
         _stats=quic.stats,
         _rtt=quic.rtt,
+        _ecn=quic.ecn,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import threading
 from collections.abc import Callable, Sequence
 
@@ -12,6 +11,7 @@ from specter.net.blocking import BlockingConnection
 from specter.net.channel import Channel
 from specter.net.dialing import Handshake
 from specter.net.keepalive import KeepAlive
+from specter.net.waiting import wait_for_any
 from specter.net.waker import Waker
 
 __all__ = ["ThreadDriver"]
@@ -63,7 +63,7 @@ class ThreadDriver:
         if len(handshakes) == 1:
             handshakes[0].channel.udp.wait(timeout, self._waker.fd)
         else:
-            _wait_for_any([handshake.channel.udp.fileno() for handshake in handshakes] + [self._waker.fd], timeout)
+            wait_for_any([handshake.channel.udp for handshake in handshakes], self._waker.fd, timeout)
 
     def wake(self) -> None:
         if self._keeper is not None:
@@ -73,14 +73,3 @@ class ThreadDriver:
     def keep_alive(self, connection: BlockingConnection) -> None:
         if self._keeper is not None:
             self._keeper.start()
-
-
-def _wait_for_any(descriptors: Sequence[int], timeout: int) -> None:
-    """Sleep until one of ``descriptors`` is readable, at most ``timeout`` ns (negative: no limit)."""
-    if not hasattr(select, "poll"):
-        select.select(descriptors, [], [], None if timeout < 0 else timeout / clock.SECOND)
-        return
-    poll = select.poll()
-    for descriptor in descriptors:
-        poll.register(descriptor, select.POLLIN)
-    poll.poll(None if timeout < 0 else -(-timeout // 1_000_000))

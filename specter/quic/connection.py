@@ -20,13 +20,13 @@ from specter.quic.core import CID_LENGTH, ConnectionStats, Core, make_core
 from specter.quic.delivery import Delivery, UserPing
 from specter.quic.dispatch import Dispatcher
 from specter.quic.early_data import EarlyDataStatus, usable
+from specter.quic.ecn import EcnValidator
 from specter.quic.errors import UnknownStream
 from specter.quic.events import Event
 from specter.quic.handshake import Handshake
 from specter.quic.inbound import Inbound
 from specter.quic.outbound import Outbound
 from specter.quic.packet import QUIC_V1
-from specter.quic.parameters import PreferredAddress
 from specter.quic.paths import Paths
 from specter.quic.rtt import RttEstimator
 from specter.quic.streams import Stream
@@ -432,6 +432,11 @@ class Connection:
         return stats
 
     @property
+    def ecn(self) -> EcnValidator:
+        """Whether datagrams are marked, now and as long as the connection lives."""
+        return self._core.ecn
+
+    @property
     def rtt(self) -> RttEstimator:
         """The round-trip time, now and as long as the connection lives."""
         return self._core.recovery.rtt
@@ -460,12 +465,6 @@ class Connection:
     def paths(self) -> Paths:
         """The network paths, and how a client moves to another one: ``paths.migrate``."""
         return self._core.paths
-
-    @property
-    def preferred_address(self) -> PreferredAddress | None:
-        """Where the server would rather be spoken to, once the handshake is complete (client role)."""
-        peer = self._core.peer_parameters
-        return None if peer is None else peer.preferred_address
 
     @property
     def idle_deadline(self) -> int:

@@ -117,6 +117,13 @@ class PingAcknowledged:
 
 
 @dataclass(frozen=True, slots=True)
+class AddressPreferred:
+    """The server would rather be spoken to at one of ``addresses`` from now on (client role; RFC 9000, section 9.6)."""
+
+    addresses: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PathChanged:
     """Packets go to and come from ``address`` now: the peer moved there, or we did and the path was validated."""
 
@@ -159,6 +166,7 @@ Event: TypeAlias = (
     | TicketReceived
     | EarlyDataRejected
     | PingAcknowledged
+    | AddressPreferred
     | PathChanged
     | PathAbandoned
     | ConnectionClosed

@@ -12,6 +12,7 @@ from specter.quic import packet, parameters
 from specter.quic.config import MILLISECOND
 from specter.quic.core import Core
 from specter.quic.events import (
+    AddressPreferred,
     CloseKind,
     ConnectionClosed,
     HandshakeCompleted,
@@ -212,6 +213,8 @@ class Handshake:
         core.discard(SpaceId.HANDSHAKE)
         core.test_path()
         core.emit(HandshakeConfirmed())
+        if core.peer_parameters is not None and core.peer_parameters.preferred_address is not None:
+            core.emit(AddressPreferred(tuple(core.peer_parameters.preferred_address.addresses)))
 
     # -- transport parameters ---------------------------------------------------------------------
 

@@ -183,7 +183,7 @@ class Outbound:
         core.packer.control.appendleft((frames.encode(PING), PING))
         while (response := validator.next_response()) is not None:
             core.packer.control.appendleft((frames.encode(response), response))
-        if (challenge := validator.next_challenge()) is not None:
+        if (challenge := validator.next_challenge(now)) is not None:
             core.packer.control.appendleft((frames.encode(challenge), challenge))
         start = core.batch.begin()
         end = core.packer.packet(now, start, start + size, start + size)

@@ -45,6 +45,9 @@ class PathValidator:
         self._entropy: Entropy | None = None
         self._interval = 0
         self._retry_at = NEVER
+        self._asked_at = -1
+        self.delay = 0
+        """How long the answer took (nanoseconds); 0 unless it is certain which challenge was answered."""
 
     @property
     def next_time(self) -> int:
@@ -88,15 +91,16 @@ class PathValidator:
         if self.state is PathState.VALIDATING:
             self._unsent = entropy.token(CHALLENGE_SIZE)
 
-    def next_challenge(self) -> PathChallenge | None:
+    def next_challenge(self, now: int) -> PathChallenge | None:
         """Take the challenge to send, if there is one. Its datagram is to be padded to 1,200 bytes."""
         data, self._unsent = self._unsent, None
         if data is None:
             return None
+        self._asked_at = -1 if self._challenges else now
         self._challenges.append(data)
         return PathChallenge(data)
 
-    def receive_response(self, data: bytes) -> bool:
+    def receive_response(self, data: bytes, now: int) -> bool:
         """Tell whether this PATH_RESPONSE has validated the path just now; an unexpected one is ignored."""
         if self.state is not PathState.VALIDATING:
             return False
@@ -105,6 +109,7 @@ class PathValidator:
         for challenge in self._challenges:
             found |= hmac.compare_digest(answer, challenge)
         if found:
+            self.delay = now - self._asked_at if self._asked_at >= 0 else 0
             self._end(PathState.VALIDATED)
         return found
 

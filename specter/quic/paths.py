@@ -90,7 +90,7 @@ class Paths:
     def answered(self, data: bytes, now: int) -> None:
         """Handle PATH_RESPONSE, by whatever path it came."""
         for path in (self._core.path, *self.others.values()):
-            if path.validator.receive_response(data):
+            if path.validator.receive_response(data, now):
                 self._reached(path, now)
                 self._rearm()
                 return
@@ -125,10 +125,17 @@ class Paths:
             self._move(path, now)
 
     def _settle(self) -> None:
-        """The path in use is good: find out what it carries."""
+        """The path in use is good: find out what it carries, and begin with the delay of its validation as RTT.
+
+        That is no sample, but better than a guess (RFC 9002, section 6.2.2).
+        """
+        core = self._core
         self._fallback = None
-        if not self._core.path.tested:
-            self._core.test_path()
+        delay = core.path.validator.delay
+        if delay and not core.recovery.rtt.has_sample:
+            core.recovery.rtt.restart(delay)
+        if not core.path.tested:
+            core.test_path()
 
     def handle_deadline(self, now: int) -> None:
         """Ask again, give up validations and paths whose time is over."""
@@ -186,7 +193,7 @@ class Paths:
         core, packer = self._core, self._core.packer
         size = min(MINIMUM_DATAGRAM, path.amplification.allowance)
         cid = self._id_of(path)
-        said = self._frames(path, size)
+        said = self._frames(path, size, now)
         if cid is None or not said:
             return 0
         before = packer.address, packer.dcid, packer.ecn
@@ -196,7 +203,7 @@ class Paths:
         core.idle.packet_sent(now, core.pto)
         return sent
 
-    def _frames(self, path: Path, size: int) -> list[PathChallenge | PathResponse]:
+    def _frames(self, path: Path, size: int, now: int) -> list[PathChallenge | PathResponse]:
         """Take the frames that fit into a datagram; responses that do not, or were not earned, are forgotten."""
         found: list[PathChallenge | PathResponse] = []
         validator, room = path.validator, (size - OVERHEAD) // FRAME
@@ -204,7 +211,7 @@ class Paths:
             while len(found) < room and (response := validator.next_response()) is not None:
                 found.append(response)
         validator.drop_responses()
-        if len(found) < room and (challenge := validator.next_challenge()) is not None:
+        if len(found) < room and (challenge := validator.next_challenge(now)) is not None:
             found.append(challenge)
             path.expanded = path.expanded and size == MINIMUM_DATAGRAM
         return found

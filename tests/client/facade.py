@@ -252,6 +252,17 @@ class Client:
 
         return WebSocket(self._runner.run(opened()), self._runner)
 
+    def migrate(self, *arguments: Any, **options: Any) -> int:
+        return self._runner.run(self._inner.migrate(*arguments, **options))
+
+    def on_loop(self, function: Callable[[], T]) -> T:
+        """Call ``function`` where the client is at work."""
+
+        async def call() -> T:
+            return function()
+
+        return self._runner.run(call())
+
     def close(self) -> None:
         self._runner.run(self._inner.aclose())
 

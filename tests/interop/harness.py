@@ -22,7 +22,7 @@ from tests.interop.servers.upstream import Upstream
 SCRIPTS = Path(__file__).parent / "servers"
 REPOSITORY = Path(__file__).parents[2]
 START_LIMIT = 15.0
-SIZES = (1, 1_000_000, 100_000_000)
+SIZES = (1, 1_000_000, 20_000_000, 100_000_000)
 PAGE = "".join(f"<p>Paragraph {number} of a page that compresses well, too.</p>\n" for number in range(20_000))
 
 

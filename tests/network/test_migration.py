@@ -6,7 +6,7 @@ import pytest
 
 from specter.quic.config import QuicConfig
 from specter.quic.errors import CannotMigrate
-from specter.quic.events import PathAbandoned, PathChanged
+from specter.quic.events import AddressPreferred, PathAbandoned, PathChanged
 from specter.testing.engine import Address
 from specter.testing.network import Link, Transit
 from specter.testing.pair import CLIENT, Pair
@@ -103,6 +103,7 @@ def test_the_window_of_the_old_path_says_nothing_about_the_new() -> None:
     pair.run(lambda: bool(changes(pair.client)))
     assert pair.client.connection.stats.congestion_window <= 14_720
     assert stats.datagram_size == 1200
+    assert 29 * MS < pair.client.connection.stats.smoothed_rtt < 40 * MS, "the delay of the validation"
     pair.client.order(Order(Action.UPLOAD, MEGABYTE))
     pair.flush(pair.client_host)
     pair.transfer()
@@ -238,14 +239,15 @@ def test_a_preferred_address_is_moved_to_with_the_id_that_came_with_it(forbidden
     """RFC 9000, section 9.6; section 18.2: disable_active_migration does not speak of this move."""
     pair = with_preferred(14, disable_active_migration=forbidden)
     pair.run(lambda: pair.client.connection.confirmed)
-    preferred = pair.client.connection.preferred_address
-    assert preferred is not None
-    assert preferred.addresses == [("192.0.2.80", 443)]
+    assert AddressPreferred((("192.0.2.80", 443),)) in pair.client.log
+    peer = pair.client.connection._core.peer_parameters
+    assert peer is not None
+    assert peer.preferred_address is not None
     wire = Wire(pair)
     new = pair.migrate(remote=PREFERRED)
     pair.transfer()
     assert changes(pair.client) == [new]
-    assert wire.ids[new, PREFERRED] == {preferred.connection_id}
+    assert wire.ids[new, PREFERRED] == {peer.preferred_address.connection_id}
     assert (PREFERRED, new) in wire.sizes
 
 

@@ -13,7 +13,7 @@ PTO = 100_000_000
 def started() -> tuple[PathValidator, SeededEntropy, PathChallenge]:
     path, entropy = PathValidator(), SeededEntropy(3)
     path.start(1000, PTO, entropy)
-    challenge = path.next_challenge()
+    challenge = path.next_challenge(1000)
     assert challenge is not None
     return path, entropy, challenge
 
@@ -47,20 +47,20 @@ def test_matching_response_validates() -> None:
     path, _, challenge = started()
     assert len(challenge.data) == 8
     assert (path.state, path.deadline) == (PathState.VALIDATING, 1000 + 3 * PTO)
-    assert path.next_challenge() is None
-    assert not path.receive_response(b"guess..." if challenge.data != b"guess..." else bytes(8))
+    assert path.next_challenge(1000) is None
+    assert not path.receive_response(b"guess..." if challenge.data != b"guess..." else bytes(8), 2000)
     assert path.state is PathState.VALIDATING
-    assert path.receive_response(challenge.data)
+    assert path.receive_response(challenge.data, 2000)
     assert (path.state, path.deadline) == (PathState.VALIDATED, NEVER)
-    assert not path.receive_response(challenge.data)
+    assert not path.receive_response(challenge.data, 2000)
 
 
 def test_response_without_a_challenge_is_ignored() -> None:
     path = PathValidator()
-    assert not path.receive_response(bytes(8))
+    assert not path.receive_response(bytes(8), 2000)
     path.start(0, PTO, SeededEntropy(3))
     assert path._unsent is not None
-    assert not path.receive_response(path._unsent)
+    assert not path.receive_response(path._unsent, 2000)
 
 
 def test_validation_fails_in_time() -> None:
@@ -69,7 +69,7 @@ def test_validation_fails_in_time() -> None:
     assert path.handle_deadline(path.deadline)
     assert (path.state, path.deadline) == (PathState.FAILED, NEVER)
     assert not path.handle_deadline(1 << 62)
-    assert not path.receive_response(challenge.data)
+    assert not path.receive_response(challenge.data, 2000)
 
 
 def test_it_asks_again_less_and_less_often() -> None:
@@ -78,7 +78,7 @@ def test_it_asks_again_less_and_less_often() -> None:
     assert path.deadline == 30 * PTO
     asked = []
     while not path.handle_deadline(path.next_time):
-        challenge = path.next_challenge()
+        challenge = path.next_challenge(1000)
         if challenge is not None:
             asked.append(challenge.data)
     assert len(set(asked)) == len(asked) == 4, "after 1, 3, 7 and 15"
@@ -104,10 +104,23 @@ def test_any_of_several_challenges_may_be_answered() -> None:
     path, entropy, first = started()
     path.probe(entropy)
     assert path.has_pending
-    second = path.next_challenge()
+    second = path.next_challenge(1000)
     assert second is not None
     assert second.data != first.data
-    assert path.receive_response(first.data)
+    assert path.receive_response(first.data, 2000)
+
+
+def test_the_delay_of_an_answer_is_known_when_there_was_one_question() -> None:
+    path, entropy, first = started()
+    assert path.receive_response(first.data, 1700)
+    assert path.delay == 700
+    path.start(5000, PTO, entropy)
+    assert path.next_challenge(5000) is not None
+    path.probe(entropy)
+    second = path.next_challenge(6000)
+    assert second is not None
+    assert path.receive_response(second.data, 6500)
+    assert path.delay == 0
 
 
 def test_unsent_challenges_do_not_pile_up_and_sent_ones_are_bounded() -> None:
@@ -115,16 +128,16 @@ def test_unsent_challenges_do_not_pile_up_and_sent_ones_are_bounded() -> None:
     for _ in range(100):
         path.probe(entropy)
         path.probe(entropy)
-        assert path.next_challenge() is not None
-        assert path.next_challenge() is None
+        assert path.next_challenge(1000) is not None
+        assert path.next_challenge(1000) is None
     assert len(path._challenges) == MAX_CHALLENGES
-    assert not path.receive_response(first.data)
+    assert not path.receive_response(first.data, 2000)
 
 
 def test_starting_over_forgets_earlier_challenges() -> None:
     path, entropy, first = started()
     path.start(5000, PTO, entropy)
-    assert not path.receive_response(first.data)
+    assert not path.receive_response(first.data, 2000)
     assert path.deadline == 5000 + 3 * PTO
 
 
@@ -132,12 +145,12 @@ def test_abandon_and_probe_outside_a_validation() -> None:
     path, entropy, challenge = started()
     path.abandon()
     assert (path.state, path.deadline) == (PathState.UNKNOWN, NEVER)
-    assert not path.receive_response(challenge.data)
+    assert not path.receive_response(challenge.data, 2000)
     path.probe(entropy)
-    assert path.next_challenge() is None
+    assert path.next_challenge(1000) is None
     path.start(0, PTO, entropy)
-    challenge = path.next_challenge()  # type: ignore[assignment]
-    assert path.receive_response(challenge.data)
+    challenge = path.next_challenge(1000)  # type: ignore[assignment]
+    assert path.receive_response(challenge.data, 2000)
     path.abandon()
     assert path.state is PathState.VALIDATED
 

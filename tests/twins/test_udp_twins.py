@@ -105,6 +105,17 @@ def test_bursts_to_several_peers_each_find_theirs(pair: tuple[Side, Side]) -> No
         assert {source for _, source, _ in got} == {None}
 
 
+def test_what_a_labelled_socket_receives_bears_its_label(pair: tuple[Side, Side]) -> None:
+    client, server = pair
+    client.socket.label = label = client.socket.local_address
+    client.send([b"hello"])
+    ((_, address, _),) = server.receive(1)
+    server.send(sizes(*[1200] * 20), address)
+    got = client.receive(20)
+    assert [data for data, _, _ in got] == sizes(*[1200] * 20)
+    assert all(source is label for _, source, _ in got)
+
+
 @pytest.mark.parametrize("ecn", [0, 1, 2, 3])
 def test_marks_arrive_on_every_datagram_of_a_burst(pair: tuple[Side, Side], ecn: int) -> None:
     client, server = pair
