@@ -62,9 +62,9 @@ class AsyncClient(BaseClient[AsyncConnection, AsyncResponse]):
     async def request(self, method: str, url: str | URL, **options: Unpack[RequestOptions]) -> AsyncResponse:
         """Send a request and return its response, body and all.
 
-        ``params`` are appended to the URL's query. The body is one of ``content`` (bytes, text, a file or an iterable
-        of bytes, asynchronous or not), ``data`` (a form) and ``json``. ``headers`` replace the client's by name,
-        ``timeout`` its limits.
+        The arguments are those of :meth:`Client.request`. ``content`` may also be an asynchronous iterable of bytes,
+        which is sent by a task of its own; a file is read in a thread, and any other iterator holds up the loop while
+        it makes a piece. ``on_informational`` may return something to await.
         """
         return await self._request(method, url, options, stream=False)
 

@@ -341,6 +341,7 @@ class BaseConnection(ABC):
         if self._exchanges.remove(exchange) and not self.closed:
             if not (exchange.flags & END and exchange.sent_all):
                 self._engine.cancel(exchange.stream_id)
+                exchange.fail(partial(StreamClosed, "the response was closed while it was used"), retry_safe=False)
             self._close_if_done()
         self._flush()
 

@@ -12,6 +12,7 @@ import pytest
 import specter
 from specter.testing.content import content
 from specter.testing.server import Server
+from tests.client.support import MakeClient
 
 
 class Relay:
@@ -70,17 +71,17 @@ class Relay:
             end.sendto(data, target)
 
 
-def through(server: Server, relay: Relay) -> specter.Client:
-    return specter.Client(verify=server.ca_file, base_url=f"https://127.0.0.1:{relay.port}", timeout=10)
+def through(make_client: MakeClient, server: Server, relay: Relay) -> specter.Client:
+    return make_client(server, base_url=f"https://127.0.0.1:{relay.port}", timeout=10)
 
 
 @pytest.mark.parametrize(
     "trouble", [{"loss": 0.05}, {"copies": 0.2}, {"delays": 0.2}], ids=lambda trouble: next(iter(trouble))
 )
-def test_everything_arrives(server: Server, trouble: dict[str, float]) -> None:
+def test_everything_arrives(server: Server, make_client: MakeClient, trouble: dict[str, float]) -> None:
     relay = Relay(server, **trouble)
     try:
-        with through(server, relay) as client:
+        with through(make_client, server, relay) as client:
             for size in (10, 50_000, 300_000):
                 assert client.get(f"/bytes/{size}").content == content(0, size)
             assert client.post("/echo", content=content(0, 200_000)).content == content(0, 200_000)
@@ -88,11 +89,11 @@ def test_everything_arrives(server: Server, trouble: dict[str, float]) -> None:
         relay.close()
 
 
-def test_silence_in_the_middle(server: Server) -> None:
+def test_silence_in_the_middle(server: Server, make_client: MakeClient) -> None:
     """The network goes dark: a read timeout, and the next request does not use what is dead."""
     relay = Relay(server)
     try:
-        with through(server, relay) as client:
+        with through(make_client, server, relay) as client:
             client.get("/bytes/1")
             relay.silent = True
             with pytest.raises(specter.ReadTimeout):

@@ -175,6 +175,32 @@ def test_work_of_others_wakes_a_sleeping_leader(client: specter.Client) -> None:
     run_all(leader, uploader)
 
 
+def test_closing_a_response_that_somebody_reads(client: specter.Client) -> None:
+    errors: list[Exception] = []
+
+    def read(response: specter.Response) -> None:
+        try:
+            response.read()
+        except specter.Error as error:
+            errors.append(error)
+
+    for busy in (False, True):
+        with client.stream("GET", "/drip?count=2&interval=10", timeout=None) as response:
+            other = threading.Thread(target=lambda: client.get("/delay/0.5"))
+            if busy:
+                other.start()
+            reader = threading.Thread(target=read, args=(response,))
+            reader.start()
+            time.sleep(0.1)
+            response.close()
+            reader.join(5)
+            assert not reader.is_alive()
+            if busy:
+                other.join(5)
+    assert [type(error) for error in errors] == [specter.StreamClosed] * 2
+    assert client.get("/bytes/1").timing.reused
+
+
 # -- Ctrl-C ---------------------------------------------------------------------------------------------
 
 
