@@ -219,6 +219,16 @@ def test_a_server_that_stops_reading(start_server: StartServer, make_client: Mak
             send_on()
 
 
+def test_a_tunnel_outlives_goaway(client: specter.Client) -> None:
+    with client.tunnel("/echo") as tunnel:
+        tunnel.send(b"before")
+        assert tunnel.receive(timeout=5) == b"before"
+        assert client.get("/goaway").text == "going away\n"
+        assert client.get("/bytes/1").status_code == 200
+        tunnel.send(b"after")
+        assert tunnel.receive(timeout=5) == b"after"
+
+
 def test_a_connection_that_is_lost(start_server: StartServer, make_client: MakeClient) -> None:
     server = start_server()
     client = make_client(server)

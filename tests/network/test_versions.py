@@ -375,6 +375,44 @@ def test_version_negotiation_that_does_not_count(when: str) -> None:
     assert version_of(pair) == QUIC_V1
 
 
+@pytest.mark.security
+def test_version_negotiation_with_other_ids_does_not_count() -> None:
+    pair = Pair(17, orders=ORDERS, start=False)
+    wire = started(pair)
+    header = parse_header(wire.datagrams[0].data, 0, len(wire.datagrams[0].data), 8)
+    for scid, dcid in [(b"x" * 8, header.scid), (header.dcid, b"x" * 8), (header.scid, header.dcid), (b"", b"")]:
+        inject(pair, encode_version_negotiation(scid, dcid, (QUIC_V2,)))
+    pair.transfer()
+    assert version_of(pair) == QUIC_V1
+
+
+@pytest.mark.security
+@pytest.mark.parametrize("established", [True, False])
+def test_version_negotiation_for_a_server(established: bool) -> None:
+    """msquic GHSA-xh5m-8qqp-c5x7: it is not for servers, whoever they are connected with or not at all."""
+    pair = Pair(18, orders=ORDERS, start=False)
+    wire = started(pair)
+    if established:
+        pair.transfer()
+    first = next(seen.header for seen in wire.seen if seen.to_server)
+    cids = [first.dcid]
+    if established:
+        cids += pair.server.connection.host_cids
+    before = pair.network.down.sent
+    for cid in cids:
+        data = encode_version_negotiation(first.scid, cid, (QUIC_V2,)).ljust(1_201, b"\0")
+        pair.network.inject(
+            Transit(pair.client_host.address, pair.network.server, data, 0, pair.now, True, 0), pair.now
+        )
+        pair.step(pair.now)
+    assert pair.network.down.sent == before
+    pair.client.order(*ORDERS)
+    pair.client.work()
+    pair.flush(pair.client_host)
+    pair.transfer()
+    assert version_of(pair) == QUIC_V1
+
+
 # -- on bad networks --------------------------------------------------------------------------------------
 
 
