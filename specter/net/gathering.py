@@ -14,7 +14,7 @@ ENOUGH: Final = 512
 """Datagrams without a lull that make a download worth it ..."""
 DENSE: Final = 3
 """... if a wake-up finds this many on average."""
-LULL: Final = 5 * clock.SECOND // 1000
+LULL: Final = 7 * clock.SECOND // 10_000
 """A wait this long (ns) ends a download."""
 
 _WEIGHT: Final = 16

@@ -16,6 +16,12 @@ def test_small_exchanges_never_wait() -> None:
         assert gathering.pause == 0
 
 
+def test_a_response_that_comes_in_portions_is_read_as_it_comes() -> None:
+    gathering = Gathering()
+    flow(gathering, 100 * ENOUGH, 14, waited=1_000_000)
+    assert gathering.pause == 0
+
+
 def test_a_long_dense_download_gathers() -> None:
     gathering = Gathering()
     flow(gathering, ENOUGH - 20, 10)
