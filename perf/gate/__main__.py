@@ -32,6 +32,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     run.add_argument("--quick", action="store_true", help="a few samples: shows that everything runs, proves nothing")
     run.add_argument("--only", metavar="CLIENT", action="append", choices=[peer.name for peer in PEERS])
     run.add_argument("--anyway", action="store_true", help="run although the tree is dirty; the verdict says so")
+    run.add_argument(
+        "--realtime", action="store_true", help="fixture and clients go before all other processes (wants root)"
+    )
     verify = commands.add_parser("verify", help="judge again, from the raw samples alone")
     verify.add_argument("directory", type=Path)
     return parser.parse_args(arguments)
@@ -56,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
         return INVALID
     directory.mkdir(parents=True, exist_ok=True)
     clients = options.only or [peer.name for peer in PEERS]
-    run_gate(directory, GROUPS[options.group], clients, QUICK if options.quick else FULL)
+    run_gate(directory, GROUPS[options.group], clients, QUICK if options.quick else FULL, realtime=options.realtime)
     verdict = judge(directory)
     (directory / VERDICT).write_text(json.dumps(verdict.as_json(), indent=1) + "\n")
     print(render(directory))

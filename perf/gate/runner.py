@@ -45,8 +45,13 @@ def prepare(clients: Sequence[str]) -> dict[str, str]:
     return absent
 
 
-def run_gate(directory: Path, workloads: Sequence[str], clients: Sequence[str], counts: Counts) -> None:
-    """Run everything and leave manifest and runs in ``directory``."""
+def run_gate(
+    directory: Path, workloads: Sequence[str], clients: Sequence[str], counts: Counts, *, realtime: bool = False
+) -> None:
+    """Run everything and leave manifest and runs in ``directory``.
+
+    ``realtime``: fixture and clients alike go before whatever else the machine does.
+    """
     absent = prepare(clients)
     manifest: dict[str, Any] = {
         "what": "the gate",
@@ -55,7 +60,7 @@ def run_gate(directory: Path, workloads: Sequence[str], clients: Sequence[str], 
         "foreign_environment": foreign(),
         "machine": machine(),
         "pinned": len(cores.usable()) > 1,
-        "pins": cores.describe(),
+        "pins": cores.describe() + (", both before all others (SCHED_FIFO)" if realtime else ""),
         "counts": counts.as_json(),
         "workloads": list(workloads),
         "clients": list(clients),
@@ -65,7 +70,7 @@ def run_gate(directory: Path, workloads: Sequence[str], clients: Sequence[str], 
     }
     unable: dict[tuple[str, str], str] = {}
     for step in steps(workloads, clients, counts.repetitions):
-        run = _unmeasured(step, absent, unable) or perform(step, counts)
+        run = _unmeasured(step, absent, unable) or perform(step, counts, realtime=realtime)
         if run.status == UNSUPPORTED:
             unable[step.workload, step.client] = run.reason
         write(run, directory / step.file)
@@ -94,14 +99,14 @@ def _unmeasured(step: Step, absent: Mapping[str, str], unable: Mapping[tuple[str
     return None
 
 
-def perform(step: Step, counts: Counts) -> Run:
+def perform(step: Step, counts: Counts, *, realtime: bool = False) -> Run:
     """Run one client once."""
     run = Run(step.workload, step.client, step.repetition)
     with tempfile.TemporaryDirectory(prefix="specter-gate-") as folder:
         ledger = Path(folder, "ledger.jsonl")
         try:
-            with Process([*FIXTURE, str(ledger)], cores.SERVER) as fixture:
-                _measure(run, BY_NAME[step.client], fixture.greeting, counts)
+            with Process([*FIXTURE, str(ledger)], cores.SERVER, realtime=realtime) as fixture:
+                _measure(run, fixture.greeting, counts, realtime)
                 failures = fixture.finish().get("failures", ["the fixture did not say how it went"])
                 if failures and run.measured:
                     raise ProcessFailed(f"the fixture: {failures[0]}")
@@ -116,12 +121,12 @@ def perform(step: Step, counts: Counts) -> Run:
     return run
 
 
-def _measure(run: Run, peer: Peer, fixture: dict[str, Any], counts: Counts) -> None:
+def _measure(run: Run, fixture: dict[str, Any], counts: Counts, realtime: bool) -> None:
     """Start the client, let it do its work, and note what it measured."""
     run.fixture = {name: fixture[name] for name in ("build", "backend")}
-    workload = WORKLOADS[run.workload]
+    workload, peer = WORKLOADS[run.workload], BY_NAME[run.client]
     before = _disturbance()
-    with Process(peer.command(), cores.CLIENT, peer.environment) as client:
+    with Process(peer.command(), cores.CLIENT, peer.environment, realtime=realtime) as client:
         run.identity = peer.identity(client.greeting)
         where = {"url": fixture["url"], "ca_file": fixture["ca_file"]}
         client.ask({"do": "connect", **where}, CONNECT_LIMIT)

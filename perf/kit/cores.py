@@ -14,16 +14,21 @@ _START: Final = (
     "core = int(sys.argv[1])\n"
     "if hasattr(os, 'sched_setaffinity') and len(os.sched_getaffinity(0)) > 1:\n"
     "    os.sched_setaffinity(0, {core})\n"
-    "os.execvp(sys.argv[2], sys.argv[2:])\n"
+    "if sys.argv[2] == 'realtime':\n"
+    "    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))\n"
+    "os.execvp(sys.argv[3], sys.argv[3:])\n"
 )
 
 
-def pinned(role: int, command: list[str]) -> list[str]:
-    """Return ``command`` such that it runs on the core of its role, from its first instruction on."""
+def pinned(role: int, command: list[str], *, realtime: bool = False) -> list[str]:
+    """Return ``command`` such that it runs on the core of its role, from its first instruction on.
+
+    ``realtime`` puts it before whatever else wants that core (SCHED_FIFO, which the system must allow).
+    """
     cores = usable()
     if len(cores) < 2:
         return command
-    return [sys.executable, "-c", _START, str(cores[role]), *command]
+    return [sys.executable, "-c", _START, str(cores[role]), "realtime" if realtime else "usual", *command]
 
 
 def usable() -> list[int]:

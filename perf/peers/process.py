@@ -52,11 +52,13 @@ class Process:
         ProcessFailed: it did not start.
     """
 
-    def __init__(self, command: Sequence[str], role: int, more: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, command: Sequence[str], role: int, more: Mapping[str, str] | None = None, *, realtime: bool = False
+    ) -> None:
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by kill
         self._buffer = b""
         self._process = subprocess.Popen(
-            cores.pinned(role, list(command)),
+            cores.pinned(role, list(command), realtime=realtime),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

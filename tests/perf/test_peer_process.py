@@ -125,3 +125,12 @@ def test_work_is_reported_with_what_it_cost(capsys):
 def test_zeros_are_as_many_as_asked_for():
     assert sum(map(len, zeros(200_000))) == 200_000
     assert list(zeros(0)) == []
+
+
+def test_realtime_is_an_order_to_the_system():
+    usual, urgent = (cores.pinned(cores.CLIENT, ["true"], realtime=realtime) for realtime in (False, True))
+    if len(cores.usable()) < 2:
+        assert usual == urgent == ["true"]
+    else:
+        assert usual[-2:] == ["usual", "true"]
+        assert urgent[-2:] == ["realtime", "true"]

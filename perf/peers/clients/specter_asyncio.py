@@ -21,9 +21,7 @@ class Tunnel:
         self.close = tunnel.aclose
 
     async def send(self, data: bytes, fin: bool) -> None:
-        await self._tunnel.send(data)
-        if fin:
-            await self._tunnel.send_eof()
+        await self._tunnel.send(data, eof=fin)
 
 
 class Client(Adapter):
