@@ -33,17 +33,20 @@ def refused(server: Server, authority: CertificateAuthority, host: str | None = 
     return caught.value
 
 
+@pytest.mark.security
 def test_an_unknown_authority(server: Server, authority: CertificateAuthority) -> None:
     error = refused(server, authority)
     assert (error.check, error.name) == ("chain", "127.0.0.1")
 
 
+@pytest.mark.security
 def test_nobody_is_trusted_by_default(server: Server) -> None:
     with pytest.raises(specter.CertificateError) as caught:
         specter.get(server.url + "/bytes/1")
     assert caught.value.check == "chain"
 
 
+@pytest.mark.security
 @pytest.mark.parametrize("host", ["other.example", "sub.a.example"])
 def test_a_wrong_name(start_server: StartServer, authority: CertificateAuthority, host: str) -> None:
     server = start_server(credential=authority.issue("a.example"))
@@ -52,17 +55,20 @@ def test_a_wrong_name(start_server: StartServer, authority: CertificateAuthority
     assert "a.example" in str(error)
 
 
+@pytest.mark.security
 def test_a_wrong_address(start_server: StartServer, authority: CertificateAuthority) -> None:
     server = start_server(credential=authority.issue("192.0.2.1", "localhost"))
     assert refused(server, authority).check == "name"
 
 
+@pytest.mark.security
 @pytest.mark.parametrize(("start", "end"), [(-3, -1), (1, 3)])
 def test_the_wrong_time(start_server: StartServer, authority: CertificateAuthority, start: int, end: int) -> None:
     credential = authority.issue("127.0.0.1", not_before=NOW + start * DAY, not_after=NOW + end * DAY)
     assert refused(start_server(credential=credential), authority).check == "validity"
 
 
+@pytest.mark.security
 def test_the_wrong_use(start_server: StartServer, authority: CertificateAuthority) -> None:
     server = start_server(credential=authority.issue("127.0.0.1", usages=CLIENT_AUTH))
     assert refused(server, authority).check == "usage"

@@ -90,7 +90,7 @@ def test_one_blocked_stream_too_many(limit):
 
 @pytest.mark.security
 def test_blocked_bytes_are_limited():
-    """lsquic CVE-2026-115482."""
+    """lsquic CVE-2026-115482; xquic 1.9.4."""
     rig = Rig(H3Config(max_blocked_bytes=1000))
     block = b"\x02\x00\x80" + b"\x51\x7f\x51" + bytes(208) + b"\xd9" * 36
     check_line_count(block, 512)

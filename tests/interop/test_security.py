@@ -25,12 +25,14 @@ def fetch(server: ServerProcess, url: str | None = None, **options: object) -> s
         return client.get(f"{url or server.url}/bytes/1000000")
 
 
+@pytest.mark.security
 def test_a_wrong_host_name_is_refused(server: ServerProcess) -> None:
     with pytest.raises(specter.CertificateError) as caught:
         fetch(server, server.url_for("wrong.test"), resolve={"wrong.test": server.host})
     assert (caught.value.check, caught.value.name) == ("name", "wrong.test")
 
 
+@pytest.mark.security
 def test_a_wrong_address_is_refused(make_server: MakeServer, kind: str) -> None:
     server = make_server(kind, names=("localhost", "127.0.0.2"))
     with pytest.raises(specter.CertificateError) as caught:
@@ -42,6 +44,7 @@ def test_an_address_in_the_certificate_is_accepted(server: ServerProcess) -> Non
     assert fetch(server, server.url_for(server.host)).content == content(0, 1_000_000)
 
 
+@pytest.mark.security
 def test_an_unknown_authority_is_refused(server: ServerProcess) -> None:
     stranger = CertificateAuthority("somebody else")
     with pytest.raises(specter.CertificateError) as caught:

@@ -73,6 +73,7 @@ def test_keys_change_by_themselves_at_the_limit() -> None:
     assert pair.client.closed is None
 
 
+@pytest.mark.security
 @pytest.mark.parametrize("algorithm", ["cubic", "newreno"])
 def test_the_window_recovers_after_heavy_loss(algorithm: str) -> None:
     """quiche's CUBIC "death spiral": after 2 s of 30 % loss the window must not stay at its floor."""

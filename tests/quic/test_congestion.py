@@ -384,8 +384,10 @@ def test_bottleneck_is_filled(name: str) -> None:
     assert path.delivered - start > 0.9 * 3 * 1_250_000
 
 
+@pytest.mark.security
 @pytest.mark.parametrize("name", NAMES)
 def test_window_recovers_after_heavy_loss(name: str) -> None:
+    """quiche's CUBIC "death spiral", and NewReno."""
     rtt = 40 * MS
     path = Bottleneck(name, rate=12_500_000, delay=rtt, queue=400_000, loss=lambda now: 0.3 if now < 2 * SECOND else 0)
     path.run(2 * SECOND)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from specter._frame_types import MaxData, MaxStreamData, Stream
+from specter._frame_types import MaxData, MaxStreamData, Padding, Stream
 from specter._wire import TransportErrorCode as Code
 from specter.quic.config import SECOND, QuicConfig
 from specter.quic.flow import ReceiveWindow
-from tests.quic.scripted import Scripted, connected
+from tests.quic.scripted import Scripted, connected, encode
 from tests.quic.support import Pair
 
 RTT = 10_000_000
@@ -106,6 +109,26 @@ def test_one_byte_at_the_top_of_a_hundred_windows_costs_nothing() -> None:
     buffers = [stream.recv for stream in peer.target._core.streams.by_id.values()]
     assert sum(buffer.pending_segments for buffer in buffers if buffer is not None) == 100
     assert sum(buffer.readable for buffer in buffers if buffer is not None) == 0
+
+
+@pytest.mark.security
+def test_a_byte_does_not_keep_the_datagram_that_brought_it() -> None:
+    """OpenSSL CVE-2026-54873: a slice of a datagram is no reason to keep all of it."""
+    peer = connected(Pair(client_config=QuicConfig(connection_window=200 << 20)))
+    packets = [
+        peer.packet(encode(Stream(3 + 4 * (n % 50), 1 + 2 * (n // 50), b"x", False), Padding(1150))) for n in range(600)
+    ]
+    peer.deliver(*packets[:100])
+    tracemalloc.start()
+    try:
+        peer.deliver(*packets[100:])
+        gc.collect()
+        grown, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peer.closed is None
+    assert peer.target._core.streams._budget.used == 600
+    assert grown < 500 * 1150 // 3
 
 
 @pytest.mark.security

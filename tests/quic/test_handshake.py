@@ -8,8 +8,10 @@ from dataclasses import replace
 import pytest
 
 from specter._backend import batch as batches
+from specter._backend import frames
 from specter._entropy import SeededEntropy
 from specter._frame_types import Ack, HandshakeDone, Padding, Ping
+from specter._wire import VARINT_MAX
 from specter._wire import TransportErrorCode as Code
 from specter.quic import parameters
 from specter.quic.config import MAX_TOKEN, SECOND, QuicConfig
@@ -274,6 +276,38 @@ def test_limits_of_the_peer_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     assert core.packer.data_limit == 123
     assert len(core.local_cids.active) == 3
     assert core.datagram_size == 1200
+
+
+MIN_ACK_DELAY = 0xFF04DE1B
+"""Of the extension for acknowledgment frequency, in microseconds."""
+
+
+@pytest.mark.interpreted
+@pytest.mark.security
+@pytest.mark.parametrize("min_ack_delay", [None, 0, 1_000, 1 << 24, VARINT_MAX])
+@pytest.mark.parametrize(("max_ack_delay", "exponent"), [(0, 0), (0, 20), (25, 3), ((1 << 14) - 1, 20)])
+def test_any_delays_of_the_peers_acknowledgments(
+    monkeypatch: pytest.MonkeyPatch, min_ack_delay: int | None, max_ack_delay: int, exponent: int
+) -> None:
+    """quinn RUSTSEC-2026-0340: whichever is larger, and whatever ACK frames say of it, timers stay usable."""
+    unknown = () if min_ack_delay is None else ((MIN_ACK_DELAY, frames.encode_varint(min_ack_delay)),)
+    pair = with_parameters(
+        monkeypatch,
+        True,
+        lambda mine: replace(
+            mine, max_ack_delay=max_ack_delay, ack_delay_exponent=exponent, unknown=(*mine.unknown, *unknown)
+        ),
+    )
+    assert pair.client.confirmed
+    peer = Scripted(pair)
+    for delay in (0, 1, 1 << 20, VARINT_MAX):
+        peer.target.write(peer.target.open_stream(), b"hello")
+        peer.flush()
+        pair.now += 1_000_000
+        peer.say(Ack(((0, peer.target._core.app.sent.next_pn - 1),), delay))
+        pto = peer.target._core.recovery.rtt.pto_base() + peer.target._core.recovery.peer_max_ack_delay
+        assert 0 < pto < 20 * SECOND
+    assert peer.closed is None
 
 
 @pytest.mark.interpreted

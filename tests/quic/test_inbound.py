@@ -260,21 +260,41 @@ def test_any_datagram_is_dropped_or_counted(data: bytes, first: int) -> None:
     assert peer.closed is None
 
 
+def at_space(space: SpaceId) -> Scripted:
+    """Return a scripted server whose client has the keys of a space and no later ones."""
+    if space is SpaceId.APPLICATION:
+        return connected(warm=False)
+    pair, packets = server_flight()
+    peer = Scripted(pair)
+    if space is SpaceId.HANDSHAKE:
+        peer.deliver(*initials(packets))
+    return peer
+
+
 @pytest.mark.security
 @pytest.mark.parametrize("space", list(SpaceId), ids=lambda space: space.name.lower())
 @pytest.mark.parametrize("head", [b"\x40", b"\x80\x00", b"\xc0", b"\xc0\x00\x00\x00\x00\x00\x00"])
 def test_a_truncated_frame_type_closes(space: SpaceId, head: bytes) -> None:
     """haproxy (git, QUIC frame type): an unreadable variable-length type is not PADDING for ever."""
-    if space is SpaceId.APPLICATION:
-        peer = connected()
-    else:
-        pair, packets = server_flight()
-        peer = Scripted(pair)
-        if space is SpaceId.HANDSHAKE:
-            peer.deliver(*initials(packets))
+    peer = at_space(space)
     peer.say(b"\x00\x01\x00" + head, space=space)
     assert peer.closed is not None
     assert peer.closed.error_code == Code.FRAME_ENCODING_ERROR
+
+
+UNKNOWN_TYPES = [b"\x1f", *(bytes([kind]) for kind in range(0x20, 0x40) if kind not in (0x30, 0x31))]
+LONG_UNKNOWN_TYPES = [b"\x40\x40", b"\x7f\xff", b"\x80\x01\x00\x00", b"\xbf\xff\xff\xff", b"\xff" * 8]
+
+
+@pytest.mark.security
+@pytest.mark.parametrize("space", list(SpaceId), ids=lambda space: space.name.lower())
+def test_any_unknown_frame_type_closes(space: SpaceId) -> None:
+    """quinn CVE-2023-42805: every type of one byte, and longer ones up to the largest, in every space."""
+    for head in UNKNOWN_TYPES + LONG_UNKNOWN_TYPES:
+        peer = at_space(space)
+        peer.say(Ping(), head + bytes(20), space=space)
+        assert peer.closed is not None, head.hex()
+        assert peer.closed.error_code == Code.FRAME_ENCODING_ERROR
 
 
 # -- rules ------------------------------------------------------------------------------------------------
@@ -287,10 +307,7 @@ def test_a_truncated_frame_type_closes(space: SpaceId, head: bytes) -> None:
 )
 @pytest.mark.parametrize("space", [SpaceId.INITIAL, SpaceId.HANDSHAKE])
 def test_frames_that_do_not_belong_into_handshake_packets(said: Stream, space: SpaceId) -> None:
-    pair, packets = server_flight()
-    peer = Scripted(pair)
-    if space is SpaceId.HANDSHAKE:
-        peer.deliver(*initials(packets))
+    peer = at_space(space)
     peer.say(Ping(), said, space=space)
     assert peer.closed is not None
     assert peer.closed.error_code == Code.PROTOCOL_VIOLATION

@@ -302,6 +302,7 @@ def test_limits_wait_where_they_are_while_control_frames_cannot_leave() -> None:
     assert {MaxData, MaxStreams} <= kinds
 
 
+@pytest.mark.security
 @pytest.mark.parametrize("size", [1, 7, 20, 40, 100])
 def test_the_packer_makes_progress_or_stops_at_any_remaining_room(size: int) -> None:
     """quiche CVE-2025-7054: frames that do not fit wait; no room is too small to end the loop."""

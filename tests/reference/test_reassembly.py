@@ -452,14 +452,18 @@ ORDERS = {
 }
 
 
+@pytest.mark.security
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("size", [1, 60])
 def test_time_is_linear_in_any_order(reassembly, order, size):
+    """OpenSSL CVE-2026-42772."""
     few, many = ORDERS[order](5_000), ORDERS[order](50_000)
     assert spent(reassembly, many, size) < 40 * spent(reassembly, few, size) + 0.5
 
 
+@pytest.mark.security
 def test_a_hundred_thousand_segments_backwards(reassembly):
+    """OpenSSL CVE-2026-42772."""
     assert spent(reassembly, range(99_999, -1, -1), 20) < 5
 
 

@@ -85,7 +85,7 @@ def test_names_that_match(names: list[str], name: str) -> None:
     ],
 )
 def test_names_that_do_not_match(names: list[str], name: str) -> None:
-    """curl CVE-2024-2379, CVE-2025-4947: the name is checked on every path, IP addresses too."""
+    """curl CVE-2024-2379, CVE-2025-4947, CVE-2025-5025; msquic CVE-2026-105794: IP addresses are names too."""
     error = failure(chain(pki.make_leaf(names)), name)
     assert error.check == "name"
     assert error.alert is AlertDescription.BAD_CERTIFICATE
@@ -172,6 +172,7 @@ def test_extra_certificates_do_not_matter() -> None:
     pki.trust().verify_server([pki.make_leaf(), *extra, pki.intermediate().certificate], pki.NAME, pki.NOW)
 
 
+@pytest.mark.security
 @pytest.mark.parametrize(
     "leaf",
     [
@@ -299,8 +300,10 @@ def test_lists_and_bytes() -> None:
     assert len(TrustStore.load([root, pem(second), second.public_bytes(Encoding.DER), root])) == 2
 
 
+@pytest.mark.security
 @pytest.mark.parametrize("source", [False, [], b"", b"junk", [b"junk"]])
 def test_nothing_usable(source: bool | bytes | list[x509.Certificate | bytes]) -> None:
+    """curl CVE-2025-13034, erlang_quic CVE-2026-49457: an option that cannot be used is no reason to trust."""
     with pytest.raises(ValueError, match=r".+"):
         TrustStore.load(source)
 
