@@ -33,17 +33,28 @@ LINUX_ONLY = ("udp",)
 LAYERS = ("quic", "quic/congestion", "h3", "net")
 HOT = {  # of these packages only what works for every packet or request: a wheel has to stay small
     "quic": (
-        *("close", "cids", "config", "connection", "core", "delivery", "dispatch", "ecn", "errors", "events", "flow"),
-        *("inbound", "lull", "mtu", "outbound", "pacing", "path", "paths", "probing", "recovery", "rtt", "space"),
-        *("stream_ids", "streams", "timers", "traced"),
+        *(
+            "close",
+            "connection",
+            "core",
+            "delivery",
+            "dispatch",
+            "ecn",
+            "events",
+            "flow",
+            "inbound",
+            "lull",
+            "outbound",
+        ),
+        *("pacing", "path", "paths", "probing", "recovery", "rtt", "space", "streams", "timers", "traced"),
     ),
     "h3": (
-        *("config", "connection", "errors", "events", "exchanges", "fields", "frames", "qlog", "qpack", "receiving"),
-        *("request_stream", "sending", "session", "transport", "writer"),
+        *("connection", "events", "exchanges", "fields", "frames", "qlog", "qpack", "receiving", "request_stream"),
+        *("sending", "session", "writer"),
     ),
     "net": (
         *("aio", "aio_driver", "blocking", "budget", "channel", "clock", "connection", "driver", "exchange"),
-        *("exchanges", "extras", "failures", "feeding", "gathering", "inline", "spinning", "transfer", "tunnel"),
+        *("exchanges", "gathering", "inline", "spinning", "transfer", "tunnel"),
     ),
 }
 NATIVE = "specter._native"
@@ -73,7 +84,7 @@ def extensions() -> list[Extension]:
 def compiler_options(unix: bool) -> dict[str, list[Any]]:
     """Return what each extension is compiled and linked with."""
     sanitize = os.environ.get("SPECTER_SANITIZE", "")
-    compile_args = ["-O3", "-g0"] if unix else ["/O2"]
+    compile_args = ["-O2", "-g0"] if unix else ["/O2"]
     if sanitize:
         compile_args = [f"-fsanitize={sanitize}", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all", "-O1", "-g"]
     macros = [("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")] if flag("SPECTER_LINETRACE") else []
@@ -120,7 +131,7 @@ def translate_layers(modules: list[Extension], unix: bool) -> None:
         new = found[module.name.removeprefix(f"{NATIVE}.")]
         module.sources, module.depends = new.sources, new.depends
         module.include_dirs = [*new.include_dirs, *(f"{folder}/specter/_native" for folder in new.include_dirs)]
-        module.extra_compile_args = [*new.extra_compile_args, *(("-fvisibility=hidden",) if unix else ())]
+        module.extra_compile_args = [*new.extra_compile_args, *(("-Os", "-fvisibility=hidden") if unix else ())]
         module.extra_link_args = ["-s"] if sys.platform == "linux" else []
 
 
@@ -190,6 +201,9 @@ class BuildSpeedups(build_ext):
         super().build_extensions()
 
     def copy_extensions_to_source(self) -> None:
+        if self.with_layers():
+            for older in ROOT.joinpath(*NATIVE.split(".")).rglob("*.so"):
+                older.unlink()
         for module in self.extensions:
             ROOT.joinpath(*module.name.split(".")).parent.mkdir(exist_ok=True)
         super().copy_extensions_to_source()
