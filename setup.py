@@ -135,14 +135,13 @@ def translate_layers(modules: list[Extension], unix: bool) -> None:
         module.extra_link_args = ["-s"] if sys.platform == "linux" else []
 
 
-def remember_sources() -> None:
-    """Write down what the layers built in place were made from (``specter._native`` reads it)."""
-    root = ROOT / "specter"
+def describe_sources() -> str:
+    """Return what the layers are made from: path, size and time of change of each file, a line each."""
     lines = []
     for path in layer_sources():
         found = (ROOT / path).stat()
-        lines.append(f"{(ROOT / path).relative_to(root).as_posix()}\t{found.st_size}\t{found.st_mtime_ns}\n")
-    (root / "_native" / "sources").write_text("".join(lines), encoding="utf-8")
+        lines.append(f"{path.relative_to('specter').as_posix()}\t{found.st_size}\t{found.st_mtime_ns}\n")
+    return "".join(lines)
 
 
 def write_c(modules: list[Extension], options: dict[str, list[Any]]) -> None:
@@ -168,6 +167,7 @@ class BuildSpeedups(build_ext):
 
     def run(self) -> None:
         inplace = self.inplace
+        sources = describe_sources()  # as they are now: they may be edited during the build
         try:
             super().run()
         except (Exception, SystemExit) as error:  # compilers fail in every way there is
@@ -177,7 +177,7 @@ class BuildSpeedups(build_ext):
             self.give_up(error)
         else:
             if inplace and self.with_layers():
-                remember_sources()
+                (ROOT / "specter" / "_native" / "sources").write_text(sources, encoding="utf-8")
 
     def with_layers(self) -> bool:
         if build_mode() == "pure" or os.environ.get("SPECTER_SANITIZE"):
