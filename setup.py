@@ -168,6 +168,8 @@ class BuildSpeedups(build_ext):
     def run(self) -> None:
         inplace = self.inplace
         sources = describe_sources()  # as they are now: they may be edited during the build
+        if not self.with_layers():  # an editable install says that it is one after the options were finalized
+            self.extensions = [module for module in self.extensions if not module.name.startswith(NATIVE)]
         try:
             super().run()
         except (Exception, SystemExit) as error:  # compilers fail in every way there is
