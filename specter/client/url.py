@@ -20,7 +20,8 @@ ParamTypes: TypeAlias = (
 
 HTTPS_PORT: Final = 443
 MAX_LENGTH: Final = 65_536
-_UNPRINTABLE: Final = re.compile(r"[\x00-\x20\x7f]")
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x20\x7f\ud800-\udfff]")
+"""Control characters, the space, and halves of surrogate pairs, which no encoding can express."""
 _LONE_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _NAME: Final = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.?")
 _PATH_SAFE: Final = "/:@!$&'()*+,;=~-._%"
@@ -81,8 +82,13 @@ class URL:
         raise AttributeError("a URL does not change")
 
     def join(self, reference: str) -> URL:
-        """Return what ``reference`` means on a page of this URL (RFC 3986, section 5.2)."""
-        return URL(urljoin(str(self), reference))
+        """Return what ``reference`` means on a page of this URL (RFC 3986, section 5.2). Raises as ``URL`` does."""
+        try:
+            return URL(urljoin(str(self), reference))
+        except InvalidURL:
+            raise
+        except ValueError as error:
+            raise InvalidURL(f"{reference[:100]!r}: {error}") from error
 
     def with_target(self, target: str) -> URL:
         """Return a URL of the same origin that asks for ``target``, which is taken as it is."""

@@ -178,3 +178,15 @@ def test_any_path_can_be_asked_for(text: str) -> None:
     except InvalidURL:
         return
     assert URL(str(url)) == url
+
+
+@pytest.mark.parametrize("reference", ["//[/", "//a:b/", "https://[::1", "\ud800"])
+def test_a_reference_that_cannot_be_understood(reference: str) -> None:
+    with pytest.raises(InvalidURL):
+        URL("https://a.example/").join(reference)
+
+
+@pytest.mark.parametrize("url", ["https://a.example/\udcc3", "https://a.example/?\ud800", "https://\udc80.example/"])
+def test_half_a_character_is_no_part_of_a_url(url: str) -> None:
+    with pytest.raises(InvalidURL, match="has the character"):
+        URL(url)
