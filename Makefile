@@ -1,6 +1,6 @@
 # What people type most. The work is in ci/, where CI calls the same scripts.
 
-.PHONY: demo test lint sanitize wheel bench bench-peers gate growth manual setup docs clean
+.PHONY: demo test lint sanitize fuzz wheel bench bench-peers gate growth manual setup docs clean
 
 demo: setup
 	@ci/demo
@@ -13,6 +13,9 @@ lint: setup
 
 sanitize: setup
 	@ci/sanitize
+
+fuzz: setup
+	@ci/fuzz $(T)
 
 wheel: setup
 	@ci/wheel
