@@ -1,6 +1,6 @@
 # What people type most. The work is in ci/, where CI calls the same scripts.
 
-.PHONY: demo test lint sanitize fuzz wheel bench bench-peers gate growth manual setup docs clean
+.PHONY: demo test lint sanitize fuzz wheel bench bench-peers gate growth conformance manual setup docs clean
 
 demo: setup
 	@ci/demo
@@ -31,6 +31,9 @@ gate: setup
 
 growth: setup
 	@ci/growth
+
+conformance: setup
+	@ci/conformance
 
 manual: setup
 	@ci/manual

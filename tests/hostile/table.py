@@ -13,7 +13,7 @@ BREACHES = "hostile/test_breaches.py::test_the_client_answers_with_the_code"
 class Breach:
     """A rule, and what the hostile server says to break it.
 
-    ``rule`` is an RFC, a section and, where a section has several rules, the paragraph as the RFC's HTML numbers it.
+    ``rule`` is an RFC, a section and, where a section has several rules, the paragraph.
     """
 
     rule: str

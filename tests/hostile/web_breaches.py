@@ -41,18 +41,14 @@ def _instructions(rule: str, fault: str, data: bytes) -> Breach:
     return Breach(rule, fault, (_SETTINGS, On(ENCODER, b"\x02" + data)), _INSTRUCTION)
 
 
-def _critical(kind: int, name: str, data: bytes, rule: str) -> list[Breach]:
-    first = On(CONTROL if kind == 0 else ENCODER, varint(kind) + data)
-    stream_id = first.stream_id
+def _critical(stream_id: int, name: str, data: bytes, single: str, open_: str) -> list[Breach]:
+    """A stream that there has to be once, for as long as the connection."""
+    first = On(stream_id, data)
+    closed = "H3_CLOSED_CRITICAL_STREAM"
     return [
-        Breach(rule, f"a second {name}", (first, On(SPARE, varint(kind) + data)), "H3_STREAM_CREATION_ERROR"),
-        Breach(rule, f"the end of the {name}", (first, On(stream_id, b"", True)), "H3_CLOSED_CRITICAL_STREAM"),
-        Breach(
-            rule,
-            f"a reset of the {name}",
-            (first, ResetStream(stream_id, 0x100, len(first.data))),
-            "H3_CLOSED_CRITICAL_STREAM",
-        ),
+        Breach(single, f"a second {name}", (first, On(SPARE, data)), "H3_STREAM_CREATION_ERROR"),
+        Breach(open_, f"the end of the {name}", (first, On(stream_id, b"", True)), closed),
+        Breach(open_, f"a reset of the {name}", (first, ResetStream(stream_id, 0x100, len(data))), closed),
     ]
 
 
@@ -86,7 +82,7 @@ HTTP = [
     ],
     _lines("RFC 9114 4.3-3", "a pseudo-header field of requests", *OK, (b":path", b"/")),
     _lines("RFC 9114 4.3-3", "an unknown pseudo-header field", *OK, (b":color", b"red")),
-    _malformed("RFC 9114 4.3-3", "a pseudo-header field in trailers", _HEAD + _HEAD),
+    _malformed("RFC 9114 4.3-3", "a pseudo-header field in trailers", _HEAD + headers_frame((b":path", b"/"))),
     _lines("RFC 9114 4.3-4", "a pseudo-header field behind other fields", (b"a", b"b"), *OK),
     _lines("RFC 9114 4.3.2-1", "a response without a status", (b"a", b"b")),
     _lines("RFC 9114 4.3.2-1", "two statuses", *OK, *OK),
@@ -102,7 +98,7 @@ HTTP = [
     Breach(
         "RFC 9114 6.1-3", "a bidirectional stream of the server", (_SETTINGS, On(1, b"x")), "H3_STREAM_CREATION_ERROR"
     ),
-    *_critical(0, "control stream", settings_frame(), "RFC 9114 6.2.1-2"),
+    *_critical(CONTROL, "control stream", b"\x00" + settings_frame(), "RFC 9114 6.2.1-2", "RFC 9114 6.2.1-2"),
     Breach(
         "RFC 9114 6.2.1-2",
         "our control stream is not wanted",
@@ -221,6 +217,6 @@ QPACK = [
             ("RFC 9204 4.4.3-3", "an increment beyond what was inserted", b"\x3e"),
         )
     ],
-    *_critical(2, "encoder stream", b"", "RFC 9204 4.2-4"),
-    *_critical(3, "decoder stream", b"", "RFC 9204 4.2-5"),
+    *_critical(ENCODER, "encoder stream", b"\x02", "RFC 9204 4.2-4", "RFC 9204 4.2-5"),
+    *_critical(DECODER, "decoder stream", b"\x03", "RFC 9204 4.2-4", "RFC 9204 4.2-5"),
 ]
