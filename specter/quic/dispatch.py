@@ -161,8 +161,10 @@ class Dispatcher:
         core = self._core
         if space is not core.app:
             return  # nothing is marked there
+        before = core.ecn.state
         marks = core.ecn.acked(frame, acked, space.sent)
-        core.packer.ecn = core.ecn.codepoint
+        if core.ecn.state is not before:
+            core.packer.ecn = core.ecn.codepoint
         if marks:
             core.recovery.on_ecn_ce(space.id, marks, acked.largest_time, now)
 

@@ -31,6 +31,9 @@ class Elsewhere:
         path = core.paths.others.get(batch.address(index))
         if path is None and dcid is not None and self._may_come(shares_id=shares_id):
             path = core.paths.new(batch.address(index))
+        if path is not None and dcid is None:
+            self._dispatcher.on_undecryptable(batch, index, now)  # a stateless reset, if it is anything
+            return
         if path is None or dcid is None:
             core.drop("unexpected_packet", end - start)
             return

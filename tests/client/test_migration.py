@@ -6,17 +6,19 @@ import errno
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 import specter
+from specter.net.moves import is_acceptable
 from specter.quic.config import QuicConfig
 from specter.testing.content import content
 from specter.testing.endpoint import Endpoint
 from specter.testing.server import Server
 from tests.client.support import MakeClient, StartServer
+from tests.nat import Nat
 
 linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="all of 127/8 is local on Linux only")
 ELSEWHERE = "127.0.0.2"
@@ -260,3 +262,74 @@ def test_other_troubles_of_a_socket_move_nothing(client: specter.Client) -> None
     get(client)
     connection = break_socket(client, errno.EPERM)
     assert connection.channel.others == {}
+
+
+# -- preferred addresses --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def preferring(start_server: StartServer) -> Iterator[tuple[Server, Nat]]:
+    """A server that would rather be spoken to at another address, where a relay is."""
+    relay = Nat(("127.0.0.1", 9), "127.0.0.9")
+    server = start_server(config=QuicConfig(preferred_ipv4=relay.address, disable_active_migration=True))
+    relay.server = ("127.0.0.1", server.port)
+    relay.forget()
+    yield server, relay
+    relay.close()
+
+
+def remote_after(client: specter.Client, patience: float = 5.0) -> tuple[str, int]:
+    """Return the server's address once it is another one than at first, or after ``patience`` seconds."""
+    first = get(client).connection
+    deadline = time.monotonic() + patience
+    while True:
+        connection = get(client).connection
+        assert first is not None
+        assert connection is not None
+        if connection.remote_address != first.remote_address or time.monotonic() > deadline:
+            return connection.remote_address
+        time.sleep(0.01)
+
+
+@linux_only
+def test_a_preferred_address_is_moved_to(make_client: MakeClient, preferring: tuple[Server, Nat]) -> None:
+    server, relay = preferring
+    client = make_client(server)
+    assert remote_after(client) == relay.address
+    response = get(client, "/bytes/3000000")
+    assert response.content == content(0, 3_000_000)
+    assert response.connection is not None
+    assert response.connection.path.changes == 1
+
+
+@linux_only
+def test_a_preferred_address_where_nobody_answers_is_left_alone(
+    make_client: MakeClient, start_server: StartServer, black_hole: int
+) -> None:
+    client = make_client(start_server(config=QuicConfig(preferred_ipv4=("127.0.0.1", black_hole))))
+    home = get(client).connection
+    assert home is not None
+    assert remote_after(client, 0.5) == home.remote_address
+
+
+@pytest.mark.parametrize(
+    ("wanted", "present", "acceptable"),
+    [
+        ("127.0.0.9", "127.0.0.1", True),
+        ("10.1.2.3", "192.168.0.7", True),
+        ("1.1.1.1", "8.8.8.8", True),
+        ("1.1.1.1", "10.0.0.1", True),
+        ("127.0.0.1", "8.8.8.8", False),
+        ("192.168.1.1", "8.8.8.8", False),
+        ("169.254.169.254", "8.8.8.8", False),
+        ("224.0.0.1", "10.0.0.1", False),
+        ("2606:4700::1111", "8.8.8.8", False),
+        ("2606:4700::1111", "2001:4860:4860::8888", True),
+        ("fe80::1", "2001:4860:4860::8888", False),
+        ("::1", "fe80::2%eth0", True),
+    ],
+)
+@pytest.mark.security
+def test_a_server_sends_nobody_into_a_network_it_is_not_in(wanted: str, present: str, acceptable: bool) -> None:
+    """RFC 9000, section 21.5.3: request forgery with preferred addresses."""
+    assert is_acceptable(wanted, present) is acceptable

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import socket
 import sys
 import threading
 import time
@@ -15,6 +14,7 @@ import pytest
 import specter
 from specter.testing.content import content
 from tests.interop.harness import ServerProcess, content_digest
+from tests.nat import Nat
 
 pytestmark = [
     pytest.mark.interop,
@@ -118,59 +118,6 @@ def test_datagrams_grow_and_marks_are_settled(server: ServerProcess, client: spe
     path = path_of(client, server)
     assert path.datagram_size > 1400
     assert path.ecn in ("capable", "failed")
-
-
-class Nat:
-    """A relay on loopback that gives its client a new port whenever ``forget`` is called."""
-
-    def __init__(self, server: tuple[str, int]) -> None:
-        self._server = server
-        self._inside = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._inside.bind(("127.0.0.1", 0))
-        self.address = self._inside.getsockname()
-        self._client: tuple[str, int] | None = None
-        self._outside = self._open()
-        self.bindings = 1
-        self._stopping = False
-        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._outward, self._inward)]
-        for thread in self._threads:
-            thread.start()
-
-    def _open(self) -> socket.socket:
-        outside = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        outside.settimeout(0.05)
-        outside.connect(self._server)
-        return outside
-
-    def _outward(self) -> None:
-        self._inside.settimeout(0.05)
-        while not self._stopping:
-            try:
-                data, self._client = self._inside.recvfrom(65_536)
-                self._outside.send(data)
-            except (TimeoutError, ConnectionError):
-                continue
-
-    def _inward(self) -> None:
-        while not self._stopping:
-            try:
-                data = self._outside.recv(65_536)
-            except (TimeoutError, OSError):
-                continue
-            if self._client is not None:
-                self._inside.sendto(data, self._client)
-
-    def forget(self) -> None:
-        old, self._outside = self._outside, self._open()
-        self.bindings += 1
-        old.close()
-
-    def close(self) -> None:
-        self._stopping = True
-        for thread in self._threads:
-            thread.join()
-        self._inside.close()
-        self._outside.close()
 
 
 @pytest.fixture

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from specter._backend import batch as batches
+from specter._entropy import SeededEntropy
+from specter.quic.cids import encode_stateless_reset
 from specter.quic.config import QuicConfig
 from specter.quic.errors import CannotMigrate
-from specter.quic.events import AddressPreferred, PathAbandoned, PathChanged
+from specter.quic.events import AddressPreferred, CloseKind, PathAbandoned, PathChanged
 from specter.testing.engine import Address
 from specter.testing.network import Link, Transit
 from specter.testing.pair import CLIENT, Pair
@@ -260,3 +263,87 @@ def test_a_preferred_address_that_does_not_answer_is_none() -> None:
     pair.run(lambda: abandoned(pair.client) == [new])
     assert changes(pair.client) == []
     assert pair.client.closed is None
+
+
+# -- stateless reset ----------------------------------------------------------------------------------------
+
+
+def forget(pair: Pair) -> None:
+    """The server restarts: it knows no connection, only its reset key."""
+    pair.endpoint = pair.new_endpoint("after the restart")
+    pair.server_host.engine = pair.endpoint
+
+
+def ended(pair: Pair) -> CloseKind:
+    pair.run(lambda: pair.client.closed is not None)
+    closed = pair.client.closed
+    assert closed is not None
+    return closed.kind
+
+
+def test_a_reset_on_the_path_that_is_probed_ends_the_connection() -> None:
+    pair = Pair(16, QUICK)
+    settled(pair)
+    forget(pair)
+    began = pair.now
+    pair.migrate(host=True)
+    assert ended(pair) is CloseKind.RESET
+    assert pair.now - began < 100 * MS
+
+
+def test_a_reset_after_the_move_ends_the_connection() -> None:
+    pair = Pair(17, QUICK)
+    settled(pair)
+    new = pair.migrate(host=True)
+    pair.run(lambda: changes(pair.client) == [new])
+    pair.advance(1.0)
+    forget(pair)
+    pair.client.order(Order(Action.DOWNLOAD, 1000))
+    pair.flush(pair.client_host)
+    assert ended(pair) is CloseKind.RESET
+
+
+@pytest.mark.security
+def test_tokens_of_retired_ids_and_of_ids_not_used_yet_reset_nothing() -> None:
+    """RFC 9000, section 10.3.1: only those of ids in use count, and only from where the server is spoken to."""
+    pair = Pair(18, QUICK)
+    settled(pair)
+    remote = pair.client.connection._core.remote_cids
+    retired = [known.reset_token for known in remote._active.values() if known.used]
+    new = pair.migrate(host=True)
+    pair.run(lambda: changes(pair.client) == [new])
+    pair.advance(1.0)
+    unused = [known.reset_token for known in remote._active.values() if not known.used]
+    assert retired
+    assert unused
+    for token in retired + unused:
+        assert token is not None
+        inject_reset(pair, pair.network.server, new, token)
+    inject_reset(pair, ("somebody else", 443), CLIENT, remote.reset_tokens[0])
+    pair.advance(0.1)
+    assert pair.client.closed is None
+    inject_reset(pair, pair.network.server, new, remote.reset_tokens[0])
+    assert ended(pair) is CloseKind.RESET
+
+
+def inject_reset(pair: Pair, source: Address, destination: Address, token: bytes) -> None:
+    reset = encode_stateless_reset(token, 100, SeededEntropy("reset"))
+    assert reset is not None
+    pair.network.inject(Transit(source, destination, reset, 0, pair.now, False, 0), pair.now)
+
+
+def test_two_servers_without_a_memory_do_not_reset_each_other_for_ever() -> None:
+    """RFC 9000, section 10.3.3: every answer is smaller than what it answers."""
+    ends = [Pair(seed, QUICK).new_endpoint() for seed in (19, 20)]
+    datagram, sizes = b"\x41" + bytes(1199), []
+    for turn in range(100):
+        burst = batches.ReceiveBatch()
+        burst.append(datagram, ("the other", turn))
+        ends[turn % 2].receive(burst, turn)
+        answers = [bytes(data) for data, _, _ in ends[turn % 2].send(turn)]
+        if not answers:
+            break
+        (datagram,) = answers
+        sizes.append(len(datagram))
+    assert 1 < len(sizes) < 50
+    assert sizes == sorted(set(sizes), reverse=True)

@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from specter.quic.config import QuicConfig
 from specter.quic.events import PathChanged
 from specter.quic.path import AMPLIFICATION_FACTOR
 from specter.quic.paths import MAX_PATHS
@@ -45,6 +46,18 @@ def test_rebinding_with_loss(host: bool) -> None:
     pair.every(0.5, lambda: pair.rebind(host=host))
     pair.transfer(limit=60)
     assert len(moves(pair)) >= 2
+
+
+def test_a_kept_alive_connection_is_found_by_its_server_whatever_the_nat_does() -> None:
+    """Nobody says a word for two minutes, but for the PINGs; a NAT forgets its binding every 20 seconds."""
+    config = QuicConfig(keep_alive=5_000 * MS, idle_timeout=15_000 * MS)
+    pair = Pair(2, Link(delay=15 * MS), client_config=config)
+    pair.every(20.0, pair.rebind)
+    pair.advance(120.0)
+    assert len(moves(pair)) == 5
+    pair.client.order(Order(Action.ECHO, 1000))
+    pair.flush(pair.client_host)
+    pair.transfer()
 
 
 def server_state(pair: Pair) -> tuple[int, int]:

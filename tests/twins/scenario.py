@@ -10,6 +10,7 @@ import hashlib
 import random
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import specter
 from specter._backend import batch as batches
@@ -29,10 +30,28 @@ DOWNLOAD = 5_000_000
 UPLOAD = 2_000_000
 EARLY = 20_000
 LOSS = 0.01
+MARKING = 0.002
+CARRIED = 1420
+"""The largest UDP payload that arrives."""
+REBINDING = 1500
+"""Datagrams after which the NAT in between gives the client another port."""
+MIGRATION = 1_000_000
+"""Bytes of the upload after which the client moves on its own account."""
 REORDERING = 0.02
 DELAY = 10 * MILLISECOND
 GROUPS = (NamedGroup.X25519,)
 """ML-KEM encapsulation takes randomness of its own."""
+
+
+class Transit(NamedTuple):
+    """A datagram on its way; ``address`` is the one that its receiver sees."""
+
+    time: int
+    number: int
+    from_client: bool
+    data: bytes
+    address: batches.Address
+    ecn: int
 
 
 class Scenario:
@@ -44,8 +63,9 @@ class Scenario:
         self.random = random.Random(20261122)
         self.now = 1_000_000_000
         self.lines: list[str] = []
-        self.wire: list[tuple[int, int, bool, bytes]] = []
+        self.wire: list[Transit] = []
         self.count = 0
+        self.port = 1
         client = ClientTlsConfig(server_name="localhost", trust=trust, groups=GROUPS, key_shares=GROUPS)
         entropy = SeededEntropy("client")
         self.client = Connection.client(QuicConfig(), client, entropy, self.now, resumption=resumption)
@@ -58,18 +78,26 @@ class Scenario:
 
     def flush(self, connection: Connection) -> None:
         while len(batch := connection.send(self.now)):
-            for datagram, _, _ in batch:
+            for datagram, address, ecn in batch:
                 data = bytes(datagram)
                 origin = "client" if connection.is_client else "server"
-                self.lines.append(f"{self.now} {origin} {len(data)} {hashlib.sha256(data).hexdigest()}")
-                self._transmit(connection.is_client, data)
+                self.lines.append(f"{self.now} {origin} {address} {ecn} {len(data)} {hashlib.sha256(data).hexdigest()}")
+                self._transmit(connection.is_client, data, address, ecn)
 
-    def _transmit(self, from_client: bool, data: bytes) -> None:
+    def _transmit(self, from_client: bool, data: bytes, address: batches.Address, ecn: int) -> None:
+        """Carry a datagram: marked or lost now and then, lost when it is large, from an address that a NAT changes."""
         self.count += 1
-        if self.random.random() < LOSS:
+        if self.count % REBINDING == 0:
+            self.port += 1
+        if self.random.random() < LOSS or len(data) > CARRIED:
             return
         late = 3 * MILLISECOND if self.random.random() < REORDERING else 0
-        self.wire.append((self.now + DELAY + late, self.count, from_client, data))
+        ecn = 3 if ecn and self.random.random() < MARKING else ecn
+        if from_client:
+            address = address or ("nat", self.port)
+        elif address is not None and address[0] == "nat":
+            address = None
+        self.wire.append(Transit(self.now + DELAY + late, self.count, from_client, data, address, ecn))
 
     def step(self) -> None:
         for connection in self.ends():
@@ -79,28 +107,31 @@ class Scenario:
         arrived = sorted(entry for entry in self.wire if entry[0] <= self.now)
         self.wire = [entry for entry in self.wire if entry[0] > self.now]
         for from_client in (True, False):
-            self._deliver(from_client, [entry[3] for entry in arrived if entry[2] is from_client])
+            self._deliver(from_client, [entry for entry in arrived if entry.from_client is from_client])
         for connection in self.ends():
             if connection.next_deadline() <= self.now:
                 connection.handle_deadline(self.now)
 
-    def _deliver(self, from_client: bool, datagrams: list[bytes]) -> None:
+    def _deliver(self, from_client: bool, datagrams: list[Transit]) -> None:
         if not datagrams:
             return
         if from_client and self.server is None:
-            self.server = self._accept(datagrams[0])
+            self.server = self._accept(datagrams[0].data)
         target = self.server if from_client else self.client
         assert target is not None
         for start in range(0, len(datagrams), 32):
             batch = batches.ReceiveBatch()
-            for data in datagrams[start : start + 32]:
-                batch.append(data)
+            for transit in datagrams[start : start + 32]:
+                batch.append(transit.data, transit.address, transit.ecn)
             target.receive(batch, self.now)
 
     def _accept(self, data: bytes) -> Connection:
         header = parse_header(data, 0, len(data), 8)
         ids = {"original_dcid": header.dcid, "client_cid": header.scid}
-        return Connection.server(QuicConfig(), self.server_tls, SeededEntropy("server"), self.now, **ids)
+        address = ("nat", self.port)
+        return Connection.server(
+            QuicConfig(), self.server_tls, SeededEntropy("server"), self.now, address=address, **ids
+        )
 
     def transfer(self) -> None:
         """Bring 5 MB down and 2 MB up at once, then close."""
@@ -120,8 +151,12 @@ class Scenario:
                 got_up += self.server.read(stream)
             got_down += self.client.read(stream)
             self.step()
+            if len(got_up) > MIGRATION and self.client.address is None and not self.client.paths.others:
+                self.client.paths.migrate(("own", 1), self.now)
         assert bytes(got_up) == up
         assert bytes(got_down) == down
+        assert self.client.stats.datagram_size > 1400
+        assert self.client.address == ("own", 1)
         self.client.update_keys()
         self.client.close(0x100, "done")
         self.flush(self.client)
