@@ -75,7 +75,7 @@ class Server(QuicConnectionProtocol):
             return
         for http_event in self._http.handle_event(event):
             stream_id = getattr(http_event, "stream_id", -1)
-            if isinstance(http_event, HeadersReceived) and dict(http_event.headers)[b":method"] == b"CONNECT":
+            if isinstance(http_event, HeadersReceived) and dict(http_event.headers).get(b":method") == b"CONNECT":
                 self._connect(stream_id, http_event.headers)
             elif stream_id in self._tunnels:
                 if isinstance(http_event, DataReceived):
