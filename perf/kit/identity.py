@@ -53,7 +53,10 @@ def processor() -> str:
 
 def machine() -> dict[str, Any]:
     """Return what the figures were measured on."""
+    from specter._backend import backend
+
     return {
+        "libcrypto": backend()["libcrypto"],
         "processor": processor(),
         "cores": os.cpu_count(),
         "kernel": f"{platform.system()} {platform.release()}",

@@ -106,6 +106,7 @@ def about(manifest: dict[str, Any]) -> dict[str, object]:
         "when": f"{manifest.get('started', '?')} to {manifest.get('finished', '?')}",
         "processor": f"{machine.get('processor', '?')}, {machine.get('cores', '?')} cores",
         "system": f"{machine.get('kernel', '?')}, {machine.get('python', '?')}",
+        "libcrypto": machine.get("libcrypto", "?"),
         "cores": manifest.get("pins", "?"),
         "counts": ", ".join(f"{value} {name}" for name, value in counts.items()),
     }
