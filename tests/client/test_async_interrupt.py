@@ -90,7 +90,8 @@ def test_at_any_moment(server: Server) -> None:
     main = threading.main_thread().ident
     assert main is not None
 
-    async def ask(client: specter.AsyncClient) -> None:
+    async def ask(client: specter.AsyncClient, timer: threading.Timer) -> None:
+        timer.start()  # not before: only a running loop turns the signal into a cancellation
         while True:
             await asyncio.gather(*(client.get("/bytes/3000") for _ in range(3)))
 
@@ -102,9 +103,8 @@ def test_at_any_moment(server: Server) -> None:
         runner.run(once(client))
         for index in range(30):
             timer = threading.Timer(0.001 + 0.0007 * index, lambda: signal.pthread_kill(main, signal.SIGINT))
-            timer.start()
             with pytest.raises(KeyboardInterrupt):
-                runner.run(ask(client))
+                runner.run(ask(client, timer))
             timer.join()
             assert runner.run(once(client))
         runner.run(client.aclose())
