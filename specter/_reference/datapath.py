@@ -334,7 +334,10 @@ class Packer:
     # -- packets ----------------------------------------------------------------------------------
 
     def ack(self, now: int) -> None:
-        """Seal an ACK-only datagram now; it leaves with the next flush. Waits when the batch is full."""
+        """Seal an ACK-only datagram now; it leaves with the next flush. Waits when the batch is full.
+
+        It bears no ECN mark: nobody would notice if marked datagrams vanished.
+        """
         if self.keys is None or self._batch.full:
             return
         start = self._batch.begin()
@@ -342,7 +345,9 @@ class Packer:
         limit = start + 1200 - TAG_SIZE
         pos = self._put_ack(payload, limit, now)
         if pos > payload:
-            self._batch.commit(self._seal(start, payload, pos, now), self.address, self._ecn)
+            self._sent.marking = False
+            self._batch.commit(self._seal(start, payload, pos, now), self.address, 0)
+            self._sent.marking = self._ecn != 0
 
     def probe(self, now: int, data: bytes, size: int, token: object) -> int:
         """Seal a datagram of its own: the encoded frames ``data``, padded to ``size`` bytes.

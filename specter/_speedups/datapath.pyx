@@ -376,7 +376,10 @@ cdef class Packer:
     # -- packets ----------------------------------------------------------------------------------
 
     def ack(self, int64_t now):
-        """Seal an ACK-only datagram now; it leaves with the next flush. Waits when the batch is full."""
+        """Seal an ACK-only datagram now; it leaves with the next flush. Waits when the batch is full.
+
+        It bears no ECN mark: nobody would notice if marked datagrams vanished.
+        """
         self.c_ack(now)
 
     cdef int c_ack(self, int64_t now) except -1:
@@ -390,8 +393,10 @@ cdef class Packer:
         )
         if size > 0:
             self._acks.c_sent()
+            self._sent.marking = False
             size = self._seal(start, payload, payload + size, now, False, False, (), False, 0, 0, 0, False)
-            self._batch.c_commit(size, self.address, self._ecn)
+            self._sent.marking = self._ecn != 0
+            self._batch.c_commit(size, self.address, 0)
         return 0
 
     def probe(self, int64_t now, bytes data not None, Py_ssize_t size, token):

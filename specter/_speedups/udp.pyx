@@ -123,7 +123,6 @@ cdef class UdpSocket:
     cdef object _handle
     cdef int _fd
     cdef int _family
-    cdef int _marking
     cdef bint _gso
     cdef bint _gro
     cdef bint _gro_known
@@ -153,7 +152,6 @@ cdef class UdpSocket:
         self._handle = handle
         self._fd = handle.fileno()
         self._family = handle.family
-        self._marking = 0
         self._unsent = []
         self._recent_address = None
         memset(&self._recent_name, 0, sizeof(self._recent_name))
@@ -412,8 +410,6 @@ cdef class UdpSocket:
         cdef unsigned char control[CONTROL]
         cdef Py_ssize_t offset
         cdef int ecn = batch.ecns[index]
-        if ecn != self._marking:
-            self._mark(ecn)
         memset(&message, 0, sizeof(message))
         for offset in range(count):
             self._scratch.vectors[offset].iov_base = batch.base + batch.starts[index + offset]
@@ -426,20 +422,28 @@ cdef class UdpSocket:
             if message.msg_namelen == 0:
                 errno = ENETUNREACH
                 return -1
-        if count > 1:
-            self._put_segment(&message, control, <uint16_t>self._scratch.vectors[0].iov_len)
+        if ecn or count > 1:
+            self._put_control(&message, control, ecn, <uint16_t>self._scratch.vectors[0].iov_len if count > 1 else 0)
         return -1 if sendmsg(self._fd, &message, MSG_DONTWAIT) < 0 else 0
 
-    cdef void _put_segment(self, msghdr *message, unsigned char *control, uint16_t size) noexcept:
+    cdef void _put_control(self, msghdr *message, unsigned char *control, int ecn, uint16_t segment) noexcept:
+        """Say how a message is marked, and how large its datagrams are; 0 for neither."""
         cdef cmsghdr *header
         memset(control, 0, CONTROL)
         message.msg_control = control
-        message.msg_controllen = CMSG_SPACE(sizeof(size))
+        message.msg_controllen = (CMSG_SPACE(sizeof(ecn)) if ecn else 0) + (CMSG_SPACE(sizeof(segment)) if segment else 0)
         header = specter_next_cmsg(message, NULL)
-        header.cmsg_level = SOL_UDP
-        header.cmsg_type = UDP_SEGMENT
-        header.cmsg_len = CMSG_LEN(sizeof(size))
-        memcpy(CMSG_DATA(header), &size, sizeof(size))
+        if ecn:
+            header.cmsg_level = IPPROTO_IPV6 if self._family == AF_INET6 else IPPROTO_IP
+            header.cmsg_type = IPV6_TCLASS if self._family == AF_INET6 else IP_TOS
+            header.cmsg_len = CMSG_LEN(sizeof(ecn))
+            memcpy(CMSG_DATA(header), &ecn, sizeof(ecn))
+            header = specter_next_cmsg(message, header)
+        if segment:
+            header.cmsg_level = SOL_UDP
+            header.cmsg_type = UDP_SEGMENT
+            header.cmsg_len = CMSG_LEN(sizeof(segment))
+            memcpy(CMSG_DATA(header), &segment, sizeof(segment))
 
     cdef socklen_t _encode(self, object address, sockaddr_storage *name) except -1:
         """Write an address as the kernel wants it; return its size, 0 when it is not an IP address."""
@@ -459,14 +463,6 @@ cdef class UdpSocket:
             six.sin6_flowinfo = htonl(<uint32_t>address[2])
             six.sin6_scope_id = <uint32_t>address[3]
         return sizeof(sockaddr_in6) if inet_pton(AF_INET6, host, &six.sin6_addr) == 1 else 0
-
-    cdef int _mark(self, int ecn) except -1:
-        self._marking = ecn
-        if self._family == AF_INET6:
-            setsockopt(self._fd, IPPROTO_IPV6, IPV6_TCLASS, &ecn, sizeof(ecn))
-        else:
-            setsockopt(self._fd, IPPROTO_IP, IP_TOS, &ecn, sizeof(ecn))
-        return 0
 
     # -- waiting ----------------------------------------------------------------------------------
 

@@ -71,11 +71,11 @@ class Closer:
 class IdleTimer:
     """Ends a connection on which nothing arrives (RFC 9000, section 10.1); 0 as timeout disables it."""
 
-    __slots__ = ("_alive_since", "_sent_since", "deadline", "timeout")
+    __slots__ = ("_sent_since", "alive_since", "deadline", "timeout")
 
     def __init__(self, timeout: int, now: int) -> None:
         self.timeout = timeout
-        self._alive_since = now
+        self.alive_since = now
         self._sent_since = False
         self.deadline = now + timeout if timeout else NEVER
 
@@ -95,13 +95,13 @@ class IdleTimer:
             self._restart(now, pto)
 
     def _restart(self, now: int, pto: int) -> None:
-        self._alive_since = now
+        self.alive_since = now
         self.deadline = now + max(self.timeout, 3 * pto) if self.timeout else NEVER
 
     def keep_alive_deadline(self, interval: int) -> int:
         """Return when a PING keeps the connection from going idle; NEVER without an interval."""
-        return self._alive_since + interval if interval else NEVER
+        return self.alive_since + interval if interval else NEVER
 
     def defer_keep_alive(self, now: int) -> None:
         """Count the interval anew: a PING leaves, or something that serves as one is under way."""
-        self._alive_since = now
+        self.alive_since = now

@@ -36,6 +36,11 @@ class QuicConfig:
     preferred_version: int | None = None
     """Server: the version to move to when the client offers it. None is the client's favourite of ours."""
 
+    silence: int = 100 * MILLISECOND
+    """A client that waits for its server asks for a sign of life after three probe timeouts without a packet, but no
+    sooner than after this long, and some times more, less and less often; 0 never asks. Unlike ``keep_alive``, this is
+    only about what is under way: the server finds a client that a NAT gave another address."""
+
     datagram_size: int = 1200
     """UDP payload of full packets we send at first (1,200 to 1,452); every path has to carry it."""
     max_datagram_size: int = 1472

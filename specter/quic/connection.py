@@ -214,6 +214,8 @@ class Connection:
             StreamLimitReached: ``StreamsAvailable`` will say when to try again.
         """
         stream = self._core.streams.open(unidirectional, self._core.now)
+        if self._core.lull.deadline == NEVER:
+            self._core.lull.arm(self._core.now)
         self._dispatcher.watch(stream)
         return stream.id
 

@@ -75,7 +75,7 @@ class Timers:
         if now >= core.probe_deadline:
             core.probe_deadline = NEVER
             probe_mtu(core, now)
-        if now >= core.lull.deadline and core.lull.handle_deadline():
+        if now >= core.lull.deadline and core.lull.handle_deadline(now):
             core.packer.control.append((PING, Ping()))
         if now >= self._keep_alive_deadline():
             self._keep_alive(now)

@@ -1,87 +1,124 @@
-"""A flow that stops in the middle is asked about, once; nothing else is."""
+"""Silence while something is expected is asked about, a few times; nothing else is."""
 
 from __future__ import annotations
 
-from specter._frame_types import Ack, Ping, Stream
-from specter._wire import NEVER
-from specter.quic.lull import PATIENCE
-from tests.quic.scripted import Scripted, connected
+from itertools import pairwise
 
+from specter._frame_types import Ack, Frame, Ping, Stream
+from specter._wire import NEVER
+from specter.quic.config import MILLISECOND, QuicConfig
+from specter.quic.lull import FLOW, QUESTIONS
+from tests.quic.scripted import Scripted, connected
+from tests.quic.support import Pair
+
+SECOND = 1000 * MILLISECOND
 PIECE = 1000
 
 
-def flow(peer: Scripted, stream_id: int, pieces: int, *, start: int = 0, fin: bool = False) -> None:
-    for number in range(start, start + pieces):
-        last = fin and number == start + pieces - 1
-        peer.say(Stream(stream_id, number * PIECE, bytes(PIECE), last))
-        peer.target.read(stream_id)
+def acknowledge(peer: Scripted) -> None:
+    largest = peer.target._core.app.sent.next_pn - 1
+    peer.say(Ack(((largest, largest),), 0))
 
 
-def downloading(pieces: int = 20, *, fin: bool = False) -> Scripted:
-    """Return the peer of a client that has sent a request and got so much of the answer."""
-    peer = connected()
+def asking(*, answer: int = 0, fin: bool = False, config: QuicConfig | None = None) -> Scripted:
+    """Return the peer of a client that has sent a request, and got so many pieces of the answer."""
+    peer = connected(Pair(client_config=config or QuicConfig(skip_packet_numbers=False)))
     stream_id = peer.target.open_stream()
     peer.target.write(stream_id, b"request", fin=True)
     peer.flush()
-    largest = peer.target._core.app.sent.next_pn - 1
-    peer.say(Ack(((largest, largest),), 0))
-    flow(peer, stream_id, pieces, fin=fin)
+    acknowledge(peer)
+    for number in range(answer):
+        peer.say(Stream(stream_id, number * PIECE, bytes(PIECE), fin and number == answer - 1))
+        peer.target.read(stream_id)
     return peer
 
 
-def silence(peer: Scripted, duration: int) -> list[int]:
-    """Let time pass without a word; return when PINGs left, seen from the beginning of the silence."""
+def silence(peer: Scripted, duration: int, *, answered: bool = True) -> list[int]:
+    """Let time pass, PINGs acknowledged at once or not at all; return when they left, from its beginning."""
     began, pings = peer.pair.now, []
     while peer.target.next_deadline() <= began + duration:
         peer.pair.now = max(peer.pair.now, peer.target.next_deadline())
         peer.target.handle_deadline(peer.pair.now)
-        for data in peer.flush():
-            pings += [peer.pair.now - began for frame in peer.open(data) if isinstance(frame, Ping)]
+        said: list[Frame] = [frame for data in peer.flush() for frame in peer.open(data)]
+        if any(isinstance(frame, Ping) for frame in said):
+            pings.append(peer.pair.now - began)
+            if answered:
+                acknowledge(peer)
+    peer.pair.now = began + duration
     return pings
 
 
-def test_silence_in_the_middle_of_a_flow_is_asked_about() -> None:
-    peer = downloading()
+def test_a_server_that_is_silent_is_asked_less_and_less_often() -> None:
+    peer = asking()
     pto = peer.target._core.pto
-    (first, *rest) = silence(peer, 10 * pto)
-    assert PATIENCE <= first <= max(3 * pto, PATIENCE)
-    assert rest, "it is repeated until it is acknowledged"
+    asked = silence(peer, 25 * SECOND)
+    assert 100 * MILLISECOND <= asked[0] <= max(3 * pto, 100 * MILLISECOND)
+    assert len(asked) == QUESTIONS
+    assert all(later >= 1.9 * earlier for earlier, later in pairwise(asked))
 
 
-def test_once_answered_it_is_not_asked_again() -> None:
-    peer = downloading()
-    silence(peer, 4 * peer.target._core.pto)
-    largest = peer.target._core.app.sent.next_pn - 1
-    peer.say(Ack(((largest - 1, largest),), 0))
-    assert silence(peer, 5_000_000_000) == []
+def test_silence_in_the_middle_of_an_answer_counts_like_any_other() -> None:
+    peer = asking(answer=20)
+    assert len(silence(peer, 25 * SECOND)) == QUESTIONS
 
 
-def test_a_flow_that_goes_on_is_watched_again() -> None:
-    peer = downloading()
-    silence(peer, 4 * peer.target._core.pto)
-    largest = peer.target._core.app.sent.next_pn - 1
-    peer.say(Ack(((largest - 1, largest),), 0))
-    flow(peer, 0, 20, start=20)
-    assert silence(peer, 4 * peer.target._core.pto)
+def test_what_is_in_flight_asks_by_itself() -> None:
+    """An unanswered question is repeated by the probe timeout, and by nothing else."""
+    peer = asking()
+    timeouts = peer.target._core.recovery.stats.probe_timeouts
+    asked = silence(peer, 3 * SECOND, answered=False)
+    assert len(asked) == 1 + peer.target._core.recovery.stats.probe_timeouts - timeouts
 
 
-def test_the_end_of_an_answer_is_no_silence() -> None:
-    assert silence(downloading(fin=True), 5_000_000_000) == []
+def test_the_answer_puts_the_question_off() -> None:
+    peer = asking()
+    for _ in range(20):
+        assert silence(peer, 60 * MILLISECOND) == []
+        peer.say(Ping())
+    assert silence(peer, SECOND)
 
 
-def test_small_answers_make_no_flow() -> None:
-    peer = downloading(pieces=3)
+def test_more_data_is_a_new_flow() -> None:
+    peer = asking(answer=3)
+    assert len(silence(peer, 25 * SECOND)) == QUESTIONS
+    peer.say(Stream(0, 3 * PIECE, bytes(FLOW - 1), False))
+    assert silence(peer, 25 * SECOND) == []
+    peer.say(Stream(0, 3 * PIECE + FLOW - 1, b"x", False))
+    assert len(silence(peer, 25 * SECOND)) == QUESTIONS
+
+
+def test_when_all_is_answered_nobody_is_asked() -> None:
+    peer = asking(answer=20, fin=True)
+    assert silence(peer, 25 * SECOND) == []
     assert peer.target._core.lull.deadline == NEVER
-    assert silence(peer, 5_000_000_000) == []
+    assert peer.target.next_deadline() == peer.target.idle_deadline
 
 
-def test_a_control_stream_that_stays_open_makes_no_flow() -> None:
-    peer = downloading(fin=True)
-    flow(peer, 3, 20)
-    assert silence(peer, 5_000_000_000) == []
+def test_streams_that_only_the_server_writes_may_be_silent() -> None:
+    peer = asking(answer=1, fin=True)
+    peer.say(Stream(3, 0, bytes(4 * FLOW), False))
+    assert silence(peer, 25 * SECOND) == []
+
+
+def test_a_stream_that_the_server_does_not_allow_is_waited_for() -> None:
+    peer = connected(Pair(server_config=QuicConfig(max_streams_bidi=1)))
+    peer.target.open_stream()
+    assert not peer.target.can_open()
+    peer.flush()
+    acknowledge(peer)
+    peer.say(Stream(0, 0, b"", True))
+    acknowledge(peer)
+    assert silence(peer, SECOND)
+
+
+def test_it_can_be_turned_off() -> None:
+    peer = asking(answer=20, config=QuicConfig(silence=0))
+    assert silence(peer, 25 * SECOND) == []
 
 
 def test_a_server_has_its_own_means() -> None:
     peer = connected(as_server=False)
-    flow(peer, 0, 50)
+    for number in range(50):
+        peer.say(Stream(0, number * PIECE, bytes(PIECE), False))
+    peer.target.open_stream(True)
     assert peer.target._core.lull.deadline == NEVER
