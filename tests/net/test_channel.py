@@ -76,6 +76,7 @@ def test_no_trouble_makes_datagrams_smaller_than_quic_needs(server: Server, monk
         assert response.connection.path.datagram_size == 1200
 
 
+@pytest.mark.interpreted
 def test_each_datagram_leaves_by_the_socket_of_its_path() -> None:
     """And what arrives bears the name of the path that it came by."""
 
