@@ -1,6 +1,6 @@
 # What people type most. The work is in ci/, where CI calls the same scripts.
 
-.PHONY: demo test lint sanitize fuzz wheel bench bench-peers gate growth conformance manual setup docs clean
+.PHONY: demo test lint sanitize fuzz soak wheel bench bench-peers gate growth conformance manual setup docs clean
 
 demo: setup
 	@ci/demo
@@ -16,6 +16,9 @@ sanitize: setup
 
 fuzz: setup
 	@ci/fuzz $(T)
+
+soak: setup
+	@ci/soak $(N)
 
 wheel: setup
 	@ci/wheel

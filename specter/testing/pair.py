@@ -109,6 +109,11 @@ class Pair(Simulation):
         peer = list(self.endpoint.peers)[-1]
         return _transfer_server(peer.engine)
 
+    @property
+    def applications(self) -> list[TransferServer]:
+        """The server's sides of all connections that are not gone yet, the newest first."""
+        return [_transfer_server(peer.engine) for peer in reversed(list(self.endpoint.peers))]
+
     def migrate(self, *, host: bool = False, remote: Address = None) -> Address:
         """Have the client probe another port of its own, or another address, and move there; return which.
 

@@ -1,11 +1,13 @@
 """Random networks and random transfers from one number: ``python -m specter.testing.replay SEED`` runs one.
 
 Whatever a seed brings, every byte must arrive once and in order, every reset with its code, and both sides must
-end with nothing left to do.
+end with nothing left to do, and agree why. ``--size`` changes about how many bytes a seed moves; a failure names the
+smallest size that fails too.
 """
 
 from __future__ import annotations
 
+import argparse
 import random
 import sys
 from collections.abc import Callable
@@ -14,11 +16,13 @@ from typing import Any, Final
 
 from specter.quic.config import MILLISECOND, QuicConfig
 from specter.quic.early_data import EarlyDataStatus
+from specter.quic.errors import TransportErrorCode
 from specter.quic.events import CloseKind, ConnectionClosed, TicketReceived
 from specter.quic.packet import QUIC_V1, QUIC_V2
 from specter.testing.network import BurstLoss, Link
 from specter.testing.pair import ALPN, Pair, fixed_credential
 from specter.testing.transfers import RESET_CODE, STOP_CODE, Action, Application, Order, Side
+from specter.testing.uses import CLOSE_CODE, Ending, Use, UseKind, random_ending, random_uses, schedule
 from specter.tls.config import ServerTlsConfig
 from specter.tls.session import Resumption
 from specter.tls.tickets import TicketKeeper
@@ -28,7 +32,10 @@ __all__ = ["Failed", "Scenario", "main", "replay", "scenario"]
 LIMIT: Final = 600.0
 """Virtual seconds a scenario may take."""
 IDLE: Final = 120_000 * MILLISECOND
-
+SIZE: Final = 150_000
+"""Bytes that a scenario moves, about."""
+SMALLER: Final = (1_000, 5_000, 20_000, 60_000)
+"""Sizes to try for a seed that failed."""
 
 _LIKES_V2: Final = {"versions": (QUIC_V2, QUIC_V1)}
 VERSIONS: Final[tuple[tuple[dict[str, Any], dict[str, Any]], ...]] = (
@@ -62,9 +69,18 @@ class Scenario:
     key_updates: int
     early_data: EarlyDataStatus = EarlyDataStatus.NONE
     """What becomes of the first orders' going as early data."""
+    uses: tuple[Use, ...] = ()
+    """What else happens on the way."""
+    ending: Ending | None = None
+    """The end before everything is done, if that is how it ends."""
+
+    @property
+    def order_count(self) -> int:
+        """How many orders the client gives, late ones included."""
+        return len(self.orders) + sum(use.kind is UseKind.OPEN for use in self.uses)
 
 
-def scenario(seed: int, *, size: int = 150_000) -> Scenario:
+def scenario(seed: int, *, size: int = SIZE) -> Scenario:
     """Return the scenario of ``seed``, which moves about ``size`` bytes."""
     chance = random.Random(f"{seed} scenario")
     plan = Scenario(
@@ -79,7 +95,9 @@ def scenario(seed: int, *, size: int = 150_000) -> Scenario:
         early_data=chance.choice([EarlyDataStatus.NONE, EarlyDataStatus.ACCEPTED, EarlyDataStatus.REJECTED]),
     )
     client, server = chance.choice(VERSIONS)
-    return replace(plan, client=replace(plan.client, **client), server=replace(plan.server, **server))
+    plan = replace(plan, client=replace(plan.client, **client), server=replace(plan.server, **server))
+    chance = random.Random(f"{seed} uses")
+    return replace(plan, uses=random_uses(chance), ending=random_ending(chance))
 
 
 def _link(chance: random.Random) -> Link:
@@ -129,7 +147,7 @@ def _orders(chance: random.Random, size: int) -> tuple[Order, ...]:
     return tuple(orders)
 
 
-def replay(seed: int, *, size: int = 150_000, inspect: Callable[[Pair], None] | None = None) -> Pair:
+def replay(seed: int, *, size: int = SIZE, inspect: Callable[[Pair], None] | None = None) -> Pair:
     """Run the scenario of ``seed`` to its end. Raises ``Failed`` when an invariant does not hold.
 
     ``inspect`` looks at the pair after the last byte was acknowledged and before the client closes.
@@ -138,7 +156,7 @@ def replay(seed: int, *, size: int = 150_000, inspect: Callable[[Pair], None] | 
     try:
         return _run(plan, inspect)
     except Exception as error:
-        line = f"python -m specter.testing.replay {seed}"
+        line = f"python -m specter.testing.replay {seed}{'' if size == SIZE else f' --size {size}'}"
         raise Failed(f"seed {seed} failed; again with: {line}\n{plan}\n{type(error).__name__}: {error}") from error
 
 
@@ -173,10 +191,10 @@ def _run(plan: Scenario, inspect: Callable[[Pair], None] | None = None) -> Pair:
         server_tls=_server_tls(rejects=plan.early_data is EarlyDataStatus.REJECTED),
         resumption=resumption,
     )
-    for _ in range(plan.key_updates):
-        pair.transfer(len(pair.client.finished) + max(1, len(plan.orders) // 4), limit=LIMIT)
-        pair.client.connection.update_keys()
-    pair.transfer(limit=LIMIT)
+    if plan.ending is not None:
+        _end_early(pair, plan.ending)
+        return pair
+    _transfer(pair, plan)
     server = pair.server
     pair.run(lambda: not server.sides, limit=LIMIT)
     pair.run(lambda: all(end.connection.stats.bytes_in_flight == 0 for end in (server, pair.client)), limit=LIMIT)
@@ -191,10 +209,59 @@ def _run(plan: Scenario, inspect: Callable[[Pair], None] | None = None) -> Pair:
     return pair
 
 
+def _transfer(pair: Pair, plan: Scenario) -> None:
+    """Carry out the orders, and what happens meanwhile."""
+    client = pair.client
+    for _ in range(plan.key_updates):
+        pair.transfer(len(client.finished) + max(1, len(plan.orders) // 4), limit=LIMIT)
+        client.connection.update_keys()
+    if plan.uses:
+        pair.run(lambda: client.connection.confirmed or client.closed is not None, limit=LIMIT)
+        over = schedule(pair, plan.uses)
+        pair.run(lambda: over() or client.closed is not None, limit=LIMIT)
+    pair.transfer(limit=LIMIT)
+
+
+def _end_early(pair: Pair, ending: Ending) -> None:
+    """Close while things are under way; the other side has to hear of it, or to notice."""
+    servers: dict[int, Application] = {}
+
+    def look() -> bool:
+        servers.update((id(engine), engine) for engine in pair.applications)
+        return all(end.closed is not None for end in (pair.client, *servers.values()))
+
+    def close() -> None:
+        side = pair.client if ending.by_client else next(iter(pair.applications), pair.client)
+        side.connection.close(CLOSE_CODE, "early")
+        side.work()
+        pair.poke()
+        closing.append(side)
+
+    closing: list[Application] = []
+    pair.at(ending.after, close)
+    pair.run(lambda: look() and bool(closing), limit=LIMIT)
+    pair.settle(limit=LIMIT)
+    look()
+    _check_early_end(pair, closing[0], [pair.client, *servers.values()])
+
+
+def _check_early_end(pair: Pair, closing: Application, ends: list[Application]) -> None:
+    codes = (CLOSE_CODE, TransportErrorCode.APPLICATION_ERROR)  # before 1-RTT keys are there it cannot say more
+    for end in ends:
+        how = end.closed
+        expected = (CloseKind.LOCAL,) if end is closing else (CloseKind.REMOTE, CloseKind.IDLE, CloseKind.TIMEOUT)
+        if how is None or how.kind not in expected:
+            raise Failed(f"the ends are {[end.closed for end in ends]}")
+        if how.kind is CloseKind.REMOTE and how.error_code not in codes:
+            raise Failed(f"closed with {CLOSE_CODE}, heard {how}")
+    if pair.endpoint.peers:
+        raise Failed("the server keeps a connection that is over")
+
+
 def _check_sides(application: Application, plan: Scenario, *, is_client: bool) -> None:
     sides = application.finished.values()
-    if is_client and len(sides) != len(plan.orders):
-        raise Failed(f"{len(sides)} of {len(plan.orders)} orders finished")
+    if is_client and len(sides) != plan.order_count:
+        raise Failed(f"{len(sides)} of {plan.order_count} orders finished")
     for side in sides:
         _check_side(side, is_client=is_client)
 
@@ -223,24 +290,41 @@ def _check_end(pair: Pair, server: Application) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the seeds named on the command line; ``A-B`` is a range."""
+    """Run the seeds named on the command line; ``A-B`` is a range. Returns 1 if one failed."""
+    parser = argparse.ArgumentParser(prog="python -m specter.testing.replay")
+    parser.add_argument("seeds", nargs="+", help="a number, or A-B for all from A to B")
+    parser.add_argument("--size", type=int, default=SIZE, help=f"bytes that each moves, about ({SIZE})")
+    parser.add_argument("--quiet", action="store_true", help="tell of failures only")
+    options = parser.parse_args(arguments)
     failures = 0
-    for argument in arguments:
+    for argument in options.seeds:
         first, _, last = argument.partition("-")
         for seed in range(int(first), int(last or first) + 1):
-            failures += not _report(seed)
+            failures += not _report(seed, options.size, quiet=options.quiet)
     return 1 if failures else 0
 
 
-def _report(seed: int) -> bool:
+def _report(seed: int, size: int, *, quiet: bool) -> bool:
     try:
-        pair = replay(seed)
+        pair = replay(seed, size=size)
     except Failed as failed:
-        sys.stdout.write(f"{failed}\n")
+        sys.stdout.write(f"{_shrunk(seed, size) or failed}\n")
         return False
     stats = pair.network
-    sys.stdout.write(f"seed {seed}: {len(pair.client.finished)} streams\n  up {stats.up}\n  down {stats.down}\n")
+    if not quiet:
+        sys.stdout.write(f"seed {seed}: {len(pair.client.finished)} streams\n  up {stats.up}\n  down {stats.down}\n")
     return True
+
+
+def _shrunk(seed: int, size: int) -> Failed | None:
+    """Return the failure of the smallest size below ``size`` that fails too."""
+    for smaller in SMALLER:
+        if smaller < size:
+            try:
+                replay(seed, size=smaller)
+            except Failed as failed:
+                return failed
+    return None
 
 
 if __name__ == "__main__":

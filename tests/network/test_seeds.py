@@ -1,6 +1,8 @@
-"""Two hundred random networks with random transfers; a failure names the command that runs its seed again."""
+"""Random networks with random transfers and anything in between; a failure names the command that runs its seed."""
 
 from __future__ import annotations
+
+import re
 
 import pytest
 
@@ -8,9 +10,10 @@ from specter.quic.early_data import EarlyDataStatus
 from specter.quic.packet import QUIC_V1, QUIC_V2
 from specter.testing.pair import Pair
 from specter.testing.replay import Failed, main, replay, scenario
-from specter.testing.transfers import Action
+from specter.testing.transfers import Action, Mismatch, Side
+from specter.testing.uses import UseKind
 
-SEEDS = 200
+SEEDS = 240
 CHUNK = 10
 
 
@@ -38,6 +41,12 @@ def test_the_seeds_cover_what_they_should() -> None:
         assert sum((plan.client.first_version, plan.server.versions) == (first, spoken) for plan in plans) >= 15
     for status in (EarlyDataStatus.NONE, EarlyDataStatus.ACCEPTED, EarlyDataStatus.REJECTED):
         assert sum(plan.early_data is status for plan in plans) >= 50
+    for kind in UseKind:
+        assert sum(kind in [use.kind for use in plan.uses] for plan in plans) >= 20
+    assert sum(not plan.uses for plan in plans) >= 80
+    endings = [plan.ending for plan in plans if plan.ending is not None]
+    assert len(endings) >= 20
+    assert {ending.by_client for ending in endings} == {True, False}
 
 
 def test_a_failure_says_how_to_see_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,8 +55,28 @@ def test_a_failure_says_how_to_see_it_again(monkeypatch: pytest.MonkeyPatch) -> 
         replay(7)
 
 
+def test_a_failure_shrinks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def spoil(side: Side, data: bytes) -> None:
+        if side.received + len(data) > 100:
+            raise Mismatch("more than a hundred bytes")
+        side.received += len(data)
+
+    monkeypatch.setattr(Side, "_check", spoil)
+    whole = (Action.DOWNLOAD, Action.UPLOAD, Action.ECHO)
+    small = ((seed, scenario(seed, size=5000)) for seed in range(SEEDS))
+    seed = next(
+        seed
+        for seed, plan in small
+        if plan.ending is None and any(order.action in whole and order.size > 100 for order in plan.orders)
+    )
+    assert main([str(seed), "--quiet"]) == 1
+    told = capsys.readouterr().out
+    assert re.search(rf"python -m specter\.testing\.replay {seed} --size (1000|5000)\n", told)
+    assert "more than a hundred bytes" in told
+
+
 def test_the_command_runs_a_range(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["3-4", "9"]) == 0
+    assert main(["3-4", "9", "--size", "20000"]) == 0
     assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines() if line.startswith("seed")] == [
         "seed 3",
         "seed 4",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from specter.testing.fetch import Fetch
 from specter.testing.replay import scenario
 from specter.testing.web import WebPair
 
-SEEDS = 80
+SEEDS = int(os.environ.get("SPECTER_WEB_SEEDS", "80"))
 CHUNK = 8
 
 
