@@ -70,4 +70,4 @@ class Lull:
         core = self._core
         if any(limit.blocked for limit in core.streams.ours.values()):
             return True
-        return any(stream.final_size < 0 for key, stream in core.receiver.streams.items() if not is_unidirectional(key))
+        return any(not stream.complete for key, stream in core.receiver.streams.items() if not is_unidirectional(key))

@@ -62,6 +62,13 @@ def test_silence_in_the_middle_of_an_answer_counts_like_any_other() -> None:
     assert len(silence(peer, 25 * SECOND)) == QUESTIONS
 
 
+def test_an_answer_with_a_hole_in_it_is_waited_for_although_its_end_is_known() -> None:
+    peer = asking()
+    stream_id = next(iter(peer.target._core.receiver.streams))
+    peer.say(Stream(stream_id, PIECE, bytes(PIECE), True))
+    assert len(silence(peer, 25 * SECOND)) == QUESTIONS
+
+
 def test_what_is_in_flight_asks_by_itself() -> None:
     """An unanswered question is repeated by the probe timeout, and by nothing else."""
     peer = asking()
