@@ -24,8 +24,8 @@ class UseKind(Enum):
     MIGRATE = "migrate"
     """The client moves to another port or, with an odd ``value``, to another host."""
     REBIND = "rebind"
-    """A NAT moves it, without its knowledge, if it is where it began. It sends a PING: of a silent client nobody learns
-    where it is."""
+    """A NAT moves it, without its knowledge. When it waits for nothing any more it sends a PING: of a silent client
+    nobody learns where it is."""
     CLIENT_PAUSES = "client pauses"
     """It reads nothing for ``value`` milliseconds."""
     SERVER_PAUSES = "server pauses"
@@ -115,8 +115,8 @@ def _act(pair: Pair, use: Use) -> None:
         case UseKind.MIGRATE:
             pair.migrate(host=bool(use.value & 1))
         case UseKind.REBIND:
-            if not pair.client_host.paths:
-                pair.rebind(host=bool(use.value & 1))
+            pair.rebind(host=bool(use.value & 1))
+            if client.done:
                 client.connection.ping()
         case UseKind.CLIENT_KEYS:
             client.connection.update_keys()
