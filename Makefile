@@ -1,6 +1,6 @@
 # What people type most. The work is in ci/, where CI calls the same scripts.
 
-.PHONY: demo test lint sanitize fuzz soak wheel bench bench-peers gate growth conformance manual setup docs clean
+.PHONY: demo test lint security sanitize fuzz soak wheel bench bench-peers gate growth conformance manual setup docs clean
 
 demo: setup
 	@ci/demo
@@ -10,6 +10,9 @@ test: setup
 
 lint: setup
 	@ci/lint
+
+security: setup
+	@ci/security
 
 sanitize: setup
 	@ci/sanitize

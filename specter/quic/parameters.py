@@ -69,7 +69,7 @@ class PreferredAddress:
     @staticmethod
     def at(ipv4: HostPort | None, ipv6: HostPort | None, connection_id: bytes, reset_token: bytes) -> PreferredAddress:
         """Return the parameter for addresses in text; ``ValueError`` for what is none of its family."""
-        four, four_port = ipv4 or ("0.0.0.0", 0)  # noqa: S104
+        four, four_port = ipv4 or ("0.0.0.0", 0)  # noqa: S104  # nosec B104
         six, six_port = ipv6 or ("::", 0)
         packed = IPv4Address(four).packed, four_port, IPv6Address(six).packed, six_port
         return PreferredAddress(*packed, connection_id, reset_token)

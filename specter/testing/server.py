@@ -35,6 +35,7 @@ from specter.tls.tickets import TicketKeeper
 __all__ = ["Server"]
 
 H3_NO_ERROR: Final = 0x0100
+ANYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104  # nosec B104
 GOODBYE: Final = 0.25
 """Seconds that a stopping server goes on answering with CONNECTION_CLOSE."""
 
@@ -267,7 +268,7 @@ def _issue(authority: CertificateAuthority | None, host: str) -> Credential:
     if authority is None:
         raise ValueError("there is no authority")
     names = dict.fromkeys([host, "localhost", "127.0.0.1", "::1"])
-    return authority.issue(*(name for name in names if name not in ("0.0.0.0", "::")))  # noqa: S104
+    return authority.issue(*(name for name in names if name not in ANYWHERE))
 
 
 def _server_tls(credential: Credential, *, resumption: bool, early_data: bool) -> ServerTlsConfig:

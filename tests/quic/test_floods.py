@@ -43,7 +43,7 @@ FLOOD = int(os.environ.get("SPECTER_FLOOD") or 10_000)
 FIRST = 2_000
 PER_PACKET = 100
 ROOM = 256 << 10
-"""Bytes that memory may move between the first frames and the last: a window of packets that nobody acknowledges, and noise."""
+"""Bytes that memory may move between the first frames and the last: a window of packets not acknowledged, and noise."""
 
 
 def cid(n: int) -> bytes:

@@ -32,7 +32,7 @@ def private_key(kind: str, label: str = "leaf") -> PrivateKey:
     if kind == "rsa":
         return rsa.generate_private_key(65537, 2048)
     if kind == "rsa1024":
-        return rsa.generate_private_key(65537, 1024)
+        return rsa.generate_private_key(65537, 1024)  # noqa: S505  to be refused
     if kind == "ed25519":
         return ed25519.Ed25519PrivateKey.generate()
     curves: dict[str, ec.EllipticCurve] = {"p256": ec.SECP256R1(), "p384": ec.SECP384R1(), "p521": ec.SECP521R1()}
