@@ -1,4 +1,4 @@
-"""A local HTTP/3 server, certificates and a virtual network, to test against."""
+"""A local HTTP/3 server, certificates, a relay that behaves like a bad path, and a virtual network, to test against."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from specter.testing.certificates import CertificateAuthority, Credential
+    from specter.testing.link import BurstLoss, Link, LinkStats
     from specter.testing.messages import HalfClose, Handler, Pause, Reply, Request
-    from specter.testing.network import BurstLoss, Link, Network
+    from specter.testing.network import Network
+    from specter.testing.relay import Relay
     from specter.testing.server import Server
     from specter.testing.simulation import Simulation, Stalled
     from specter.testing.websocketing import websocket
@@ -20,8 +22,10 @@ __all__ = [
     "HalfClose",
     "Handler",
     "Link",
+    "LinkStats",
     "Network",
     "Pause",
+    "Relay",
     "Reply",
     "Request",
     "Server",
@@ -31,14 +35,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BurstLoss": "network",
+    "BurstLoss": "link",
     "CertificateAuthority": "certificates",
     "Credential": "certificates",
     "HalfClose": "messages",
     "Handler": "messages",
-    "Link": "network",
+    "Link": "link",
+    "LinkStats": "link",
     "Network": "network",
     "Pause": "messages",
+    "Relay": "relay",
     "Reply": "messages",
     "Request": "messages",
     "Server": "server",

@@ -16,9 +16,9 @@ from specter.net.moves import is_acceptable
 from specter.quic.config import QuicConfig
 from specter.testing.content import content
 from specter.testing.endpoint import Endpoint
+from specter.testing.relay import Relay
 from specter.testing.server import Server
 from tests.client.support import MakeClient, StartServer
-from tests.nat import Nat
 
 linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="all of 127/8 is local on Linux only")
 ELSEWHERE = "127.0.0.2"
@@ -268,14 +268,12 @@ def test_other_troubles_of_a_socket_move_nothing(client: specter.Client) -> None
 
 
 @pytest.fixture
-def preferring(start_server: StartServer) -> Iterator[tuple[Server, Nat]]:
+def preferring(start_server: StartServer) -> Iterator[tuple[Server, Relay]]:
     """A server that would rather be spoken to at another address, where a relay is."""
-    relay = Nat(("127.0.0.1", 9), "127.0.0.9")
-    server = start_server(config=QuicConfig(preferred_ipv4=relay.address, disable_active_migration=True))
-    relay.server = ("127.0.0.1", server.port)
-    relay.forget()
-    yield server, relay
-    relay.close()
+    with Relay(("127.0.0.1", 9), host="127.0.0.9") as relay:
+        server = start_server(config=QuicConfig(preferred_ipv4=relay.address, disable_active_migration=True))
+        relay.redirect(("127.0.0.1", server.port))
+        yield server, relay
 
 
 def remote_after(client: specter.Client, patience: float = 5.0) -> tuple[str, int]:
@@ -292,7 +290,7 @@ def remote_after(client: specter.Client, patience: float = 5.0) -> tuple[str, in
 
 
 @linux_only
-def test_a_preferred_address_is_moved_to(make_client: MakeClient, preferring: tuple[Server, Nat]) -> None:
+def test_a_preferred_address_is_moved_to(make_client: MakeClient, preferring: tuple[Server, Relay]) -> None:
     server, relay = preferring
     client = make_client(server)
     assert remote_after(client) == relay.address

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import pytest
 
 import specter
+from specter.testing import Relay
 from specter.testing.content import content
 from tests.interop.harness import ServerProcess, content_digest
-from tests.nat import Nat
 
 pytestmark = [
     pytest.mark.interop,
@@ -121,14 +121,13 @@ def test_datagrams_grow_and_marks_are_settled(server: ServerProcess, client: spe
 
 
 @pytest.fixture
-def nat(server: ServerProcess) -> Iterator[Nat]:
-    relay = Nat((server.host, server.port))
-    yield relay
-    relay.close()
+def nat(server: ServerProcess) -> Iterator[Relay]:
+    with Relay((server.host, server.port)) as relay:
+        yield relay
 
 
 @pytest.mark.usefixtures("mobile")
-def test_a_nat_that_forgets_costs_no_byte(server: ServerProcess, nat: Nat) -> None:
+def test_a_nat_that_forgets_costs_no_byte(server: ServerProcess, nat: Relay) -> None:
     """Port rebinding: the server finds out and validates the path; the client only answers."""
     host, port = nat.address
     with specter.Client(verify=server.authority, resolve={"localhost": host}, timeout=20) as client:
@@ -140,7 +139,7 @@ def test_a_nat_that_forgets_costs_no_byte(server: ServerProcess, nat: Nat) -> No
         while worker.is_alive():
             time.sleep(0.2)
             if worker.is_alive() and nat.bindings < 5:
-                nat.forget()
+                nat.rebind()
         worker.join()
         assert results == [content_digest(LARGE)]
     assert nat.bindings >= 2

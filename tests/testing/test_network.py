@@ -135,3 +135,23 @@ def test_the_counters_count(field: str) -> None:
     assert getattr(network.up, field) > 0
     stats = network.up
     assert stats.sent == stats.delivered - stats.duplicated + stats.lost + stats.overflowed
+
+
+def test_a_black_hole_lets_nothing_in() -> None:
+    network = Network(1, CLEAN)
+    network.blackhole(100 * MS, 200 * MS)
+    for index in range(300):
+        network.send(CLIENT, network.server, index.to_bytes(4, "big"), 0, index * MS)
+    assert numbers(drain(network)) == [*range(100), *range(200, 300)]
+    assert network.up.blackholed == 100
+
+
+@pytest.mark.parametrize("limits", [{"max_datagrams": 10}, {"max_bytes": 10_500}])
+def test_what_is_under_way_may_be_limited(limits: dict[str, int]) -> None:
+    network = Network(1, CLEAN, **limits)
+    for _ in range(2):
+        for index in range(15):
+            network.send(CLIENT, network.server, index.to_bytes(4, "big") + bytes(996), 0, 0)
+        assert (network.in_transit, network.bytes_in_transit) == (10, 10_000)
+        assert numbers(drain(network)) == list(range(10))
+    assert (network.up.overflowed, network.bytes_in_transit) == (10, 0)
