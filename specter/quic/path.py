@@ -43,6 +43,8 @@ class PathValidator:
         self._challenges: deque[bytes] = deque(maxlen=MAX_CHALLENGES)
         self._unsent: bytes | None = None
         self._entropy: Entropy | None = None
+        self.pto = 0
+        """How soon the second challenge of a validation follows the first (nanoseconds)."""
         self._interval = 0
         self._retry_at = NEVER
         self._asked_at = -1
@@ -81,7 +83,7 @@ class PathValidator:
         self.state = PathState.VALIDATING
         self.deadline = now + 3 * max(pto, initial_pto)
         self._entropy = entropy
-        self._interval = pto
+        self.pto = self._interval = pto
         self._retry_at = now + pto
         self._challenges.clear()
         self.probe(entropy)

@@ -24,6 +24,8 @@ MAX_PATHS: Final = 4
 """Paths kept beside the one in use; whoever sends from more addresses displaces the oldest."""
 OVERHEAD: Final = 1 + 20 + 4 + 16
 """Bytes that a 1-RTT packet has around its frames, at most."""
+ATTEMPTS: Final = 3
+"""Validations of a path where the peer was reached, but not with 1,200 bytes, while nobody answers on any other."""
 FRAME: Final = 9
 """Bytes of PATH_CHALLENGE and PATH_RESPONSE."""
 
@@ -45,6 +47,8 @@ class Path:
     """Whether the peer is there, and the path carries what QUIC needs."""
     expanded: bool = True
     """Whether every challenge of the running validation had 1,200 bytes around it."""
+    attempts: int = 0
+    """How many validations began since the peer was reached there."""
     ours: bool = False
     """Whether we mean to move there."""
     tested: bool = False
@@ -116,13 +120,18 @@ class Paths:
         """The peer answered on ``path``."""
         path.amplification.validate()
         if not path.expanded:
-            self.validate(path, now)  # once more, with 1,200 bytes: the path has to carry them
+            self._expand(path, now)
             return
-        path.validated = True
+        path.validated, path.attempts = True, 0
         if path is self._core.path:
             self._settle()
         elif path.ours:
             self._move(path, now)
+
+    def _expand(self, path: Path, now: int) -> None:
+        """Validate once more, with 1,200 bytes: the path has to carry them."""
+        path.attempts += 1
+        self.validate(path, now, path.validator.pto)
 
     def _settle(self) -> None:
         """The path in use is good: find out what it carries, and begin with the delay of its validation as RTT.
@@ -139,21 +148,26 @@ class Paths:
 
     def handle_deadline(self, now: int) -> None:
         """Ask again, give up validations and paths whose time is over."""
-        for path in (self._core.path, *self.others.values()):
+        for path in (*self.others.values(), self._core.path):
             if path.validator.handle_deadline(now):
-                self._failed(path)
+                self._failed(path, now)
             elif now >= path.until and path is not self._fallback:
                 self.drop(path)
         self.look_for_pending()
         self._rearm()
 
-    def _failed(self, path: Path) -> None:
+    def _failed(self, path: Path, now: int) -> None:
         """The validation of ``path`` failed: nobody answers there (any more)."""
+        fallback = self._fallback
         if path is not self._core.path:
-            if path is not self._fallback:
+            if path is not fallback:
                 self.drop(path)
         elif not path.validated:
-            self._revert()
+            deserted = fallback is not None and fallback.validator.state is PathState.FAILED
+            if deserted and 0 < path.attempts < ATTEMPTS:
+                self._expand(path, now)  # here somebody was, not long ago: bad luck is likelier than a narrow path
+            else:
+                self._revert()
 
     def _revert(self) -> None:
         """Go back to the last validated path, or end silently when there is none (RFC 9000, section 9.3.2)."""

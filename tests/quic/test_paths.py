@@ -288,6 +288,39 @@ def test_a_path_too_small_for_quic_is_left() -> None:
     assert where(client) == [AWAY, HOME]
 
 
+def test_full_challenges_follow_as_soon_as_small_ones_did() -> None:
+    """Nothing is known of the round trip of a new path, but that the peer has just answered on it."""
+    client = mover()
+    pto = client.core.pto
+    client.come(AWAY, Ping(), pad=60)
+    client.answer(AWAY)
+    began = len(client.heard(AWAY, PathChallenge))
+    client.wait(8 * pto)
+    assert len(client.heard(AWAY, PathChallenge)) - began >= 3
+
+
+def test_where_the_peer_was_reached_it_is_looked_for_again_when_nobody_is_at_the_last_good_path() -> None:
+    client = mover()
+    client.come(AWAY, Ping(), pad=60)
+    client.answer(AWAY)
+    client.wait(4_000_000_000)
+    assert where(client) == [AWAY]
+    client.answer(AWAY)
+    assert client.core.path.validated
+    client.wait(10_000_000_000)
+    assert where(client) == [AWAY]
+    assert client.core.paths.others == {}
+
+
+def test_a_peer_that_is_at_the_last_good_path_is_not_looked_for_elsewhere() -> None:
+    client = mover()
+    client.come(AWAY, Ping(), pad=60)
+    client.answer(AWAY)
+    client.answer(HOME)
+    client.wait(4_000_000_000)
+    assert where(client) == [AWAY, HOME]
+
+
 # -- connection ids -----------------------------------------------------------------------------------------
 
 
