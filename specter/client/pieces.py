@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import codecs
+import sys
 from collections.abc import Iterable, Iterator
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from specter.client.text import LineSplitter
 
 __all__ = ["Chunks", "Lines", "Step", "Text", "through"]
 
 T_co = TypeVar("T_co", covariant=True)
+
+_NATIVE, _OTHER = ("le", "be") if sys.byteorder == "little" else ("be", "le")
+_ORDERS: Final[dict[str, tuple[tuple[bytes, str], ...]]] = {
+    "utf-16": ((codecs.BOM_UTF16, f"utf-16-{_NATIVE}"), (codecs.BOM_UTF16[::-1], f"utf-16-{_OTHER}")),
+    "utf-32": ((codecs.BOM_UTF32, f"utf-32-{_NATIVE}"), (codecs.BOM_UTF32[::-1], f"utf-32-{_OTHER}")),
+}
+"""Byte order marks of encodings that may do without, this machine's first; Python's own decoders insist on one."""
 
 
 class Step(Protocol[T_co]):
@@ -57,18 +65,37 @@ class Chunks:
 class Text:
     """Decodes the body; what does not decode becomes U+FFFD."""
 
-    __slots__ = ("_decoder",)
+    __slots__ = ("_decoder", "_held", "_orders")
 
     def __init__(self, encoding: str) -> None:
-        self._decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
+        self._orders = _ORDERS.get(codecs.lookup(encoding).name, ())
+        self._held = b""
+        """The first bytes, as long as they may become a byte order mark."""
+        self._decoder = _decoder(encoding)
 
     def feed(self, piece: bytes) -> tuple[str, ...]:
+        if self._orders:
+            piece = self._held = self._held + piece
+            if len(piece) < len(self._orders[0][0]):
+                return ()
+            piece = self._order()
         text = self._decoder.decode(piece)
         return (text,) if text else ()
 
+    def _order(self) -> bytes:
+        """Decode with the order that the body begins with, or this machine's, as ``bytes.decode`` does."""
+        found = [(mark, name) for mark, name in self._orders if self._held.startswith(mark)]
+        mark, name = found[0] if found else (b"", self._orders[0][1])
+        self._decoder, self._orders = _decoder(name), ()
+        return self._held[len(mark) :]
+
     def finish(self) -> tuple[str, ...]:
-        text = self._decoder.decode(b"", True)
+        text = self._decoder.decode(self._order() if self._orders else b"", True)
         return (text,) if text else ()
+
+
+def _decoder(encoding: str) -> codecs.IncrementalDecoder:
+    return codecs.getincrementaldecoder(encoding)(errors="replace")
 
 
 class Lines:

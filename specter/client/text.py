@@ -8,6 +8,8 @@ from typing import Final
 
 __all__ = ["LineSplitter", "charset_of", "is_known"]
 
+_INTERNAL: Final = frozenset({"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape"})
+"""Text encodings of Python that no document has: they fail whatever they are told, take long, or warn."""
 _ENDS: Final = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 
 
@@ -21,11 +23,12 @@ def charset_of(content_type: str) -> str | None:
 
 
 def is_known(encoding: str) -> bool:
-    """Whether Python can decode text in ``encoding``."""
+    """Whether Python can decode documents in ``encoding``."""
     try:
-        return bool(codecs.lookup(encoding)._is_text_encoding)
+        codec = codecs.lookup(encoding)
     except (LookupError, ValueError):
         return False
+    return bool(codec._is_text_encoding) and codec.name.replace("_", "-") not in _INTERNAL
 
 
 class LineSplitter:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import codecs
 from itertools import pairwise
 
 import pytest
@@ -181,6 +182,12 @@ def test_raise_for_status() -> None:
         ("text/plain; charset=no-such", "ü".encode(), "ü"),
         ("text/plain; charset=hex", "ü".encode(), "ü"),
         ("text/plain; charset=", b"x", "x"),
+        ("text/plain; charset=utf-16", "ü€".encode("utf-16"), "ü€"),
+        ("text/plain; charset=UTF_16", codecs.BOM_UTF16_BE + "ü€".encode("utf-16-be"), "ü€"),
+        ("text/plain; charset=utf-16", codecs.BOM_UTF16_LE + "ü€".encode("utf-16-le"), "ü€"),
+        ("text/plain; charset=utf-16", b"\0\0", "\0"),
+        ("text/plain; charset=utf-16", b"x", "\ufffd"),
+        ("text/plain; charset=utf-32", codecs.BOM_UTF32_BE + "ü€".encode("utf-32-be"), "ü€"),
         ("text/plain", b"\xff", "\ufffd"),
     ],
 )
@@ -189,6 +196,17 @@ def test_text(kind: str, body: bytes, text: str) -> None:
     response.read()
     assert response.text == text
     assert "".join(make(body[:1], body[1:], kind=kind).iter_text()) == text
+
+
+@pytest.mark.parametrize("name", ["idna", "punycode", "undefined", "unicode_escape", "raw-unicode-escape"])
+def test_encodings_that_are_not_for_documents_are_not_used(name: str) -> None:
+    body = b"\\xfc\xff-\\q"
+    response = make(body, kind=f"text/plain; charset={name}")
+    response.read()
+    assert response.text == "\\xfc\ufffd-\\q"
+    assert list(make(body, kind=f"text/plain; charset={name}").iter_lines()) == [response.text]
+    with pytest.raises(ValueError, match="not a text encoding"):
+        response.encoding = name
 
 
 def test_encoding_can_be_set() -> None:
