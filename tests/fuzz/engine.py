@@ -5,7 +5,9 @@ An input is a script of steps. A peer that has the keys says anything in packets
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from specter._backend import batch as batches
@@ -28,7 +30,7 @@ from specter.h3.connection import H3Connection
 from specter.quic.config import QuicConfig
 from specter.quic.connection import Connection
 from specter.quic.events import ConnectionClosed
-from specter.quic.packet import parse_header
+from specter.quic.packet import QUIC_V1, encode_retry, encode_version_negotiation, parse_header
 from specter.quic.space import SpaceId
 from specter.testing.endpoint import Endpoint
 from specter.testing.pair import NAME, RESET_KEY, fixed_credential
@@ -57,9 +59,9 @@ def _server_tls() -> ServerTlsConfig:
     return ServerTlsConfig(credentials=(fixed_credential().tls,), groups=GROUPS)
 
 
-def _client() -> Connection:
+def _client(config: QuicConfig) -> Connection:
     tls = ClientTlsConfig(server_name=NAME, verify=False, groups=GROUPS, key_shares=GROUPS)
-    return Connection.client(CONFIG, tls, SeededEntropy("client"), START)
+    return Connection.client(config, tls, SeededEntropy("client"), START)
 
 
 def _accept(data: bytes) -> Connection:
@@ -71,9 +73,9 @@ def _accept(data: bytes) -> Connection:
 class Ends:
     """Both ends of a connection, at one instant and without a network."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: QuicConfig = CONFIG) -> None:
         self.now = START
-        self.client = _client()
+        self.client = _client(config)
         self.first = _flush(self.client, self.now)
         self.server = _accept(self.first[0])
 
@@ -156,9 +158,9 @@ class Driver:
 # -- after the handshake ----------------------------------------------------------------------------
 
 
-def transport(data: bytes) -> None:
+def transport(data: bytes, config: QuicConfig = CONFIG) -> None:
     """A server that breaks any rule of QUIC in packets that open."""
-    ends = Ends()
+    ends = Ends(config)
     ends.connect()
     peer, driver = Scripted(ends, as_server=True), Driver(ends.client, ends.now)  # type: ignore[arg-type]
     for _ in range(2):
@@ -280,9 +282,9 @@ def http_seeds() -> list[bytes]:
 # -- before it --------------------------------------------------------------------------------------
 
 
-def handshake(data: bytes) -> None:
+def handshake(data: bytes, config: QuicConfig = CONFIG) -> None:
     """Whoever saw a client's first datagram sends anything to it, in Initial packets that open too."""
-    ends = Ends()
+    ends = Ends(config)
     _receive(ends.server, ends.first, ends.now)
     driver, source = Driver(ends.client, ends.now), Input(data)
     peer = Scripted(ends, as_server=True)  # type: ignore[arg-type]
@@ -292,7 +294,7 @@ def handshake(data: bytes) -> None:
             break
         kind = source.number()
         if kind & 3 == 0:
-            driver.receive(source.piece())
+            driver.receive(_unprotected(ends.first[0], kind >> 2 & 3, source.piece()))
         elif kind & 3 == 1:
             driver.receive(peer.packet(source.piece()[:1400] or b"\0", SpaceId.INITIAL))
         elif kind & 3 == 2:
@@ -306,6 +308,17 @@ def handshake(data: bytes) -> None:
     driver.finish()
 
 
+def _unprotected(first: bytes, kind: int, said: bytes) -> bytes:
+    """Return ``said`` as it is, or in a Retry or Version Negotiation packet that answers ``first``."""
+    asked = parse_header(first, 0, len(first), 8)
+    if kind == 1:
+        return encode_retry(QUIC_V1, said[:8], asked.scid, asked.dcid, said[8:] or b"token")
+    if kind == 2:
+        versions = [int.from_bytes(said[at : at + 4], "big") for at in range(0, len(said), 4)]
+        return encode_version_negotiation(asked.dcid, asked.scid, versions)
+    return said
+
+
 def handshake_seeds() -> list[bytes]:
     whole = b"\x02\0\0\0\x06\0\0\0"
     initial = (
@@ -316,8 +329,45 @@ def handshake_seeds() -> list[bytes]:
         b"\x02\0\5\1" + whole,
         initial + whole,
         b"\3\3" + whole,
+        b"\x04" + piece(b"somebodya token") + whole,
+        b"\x04" + piece(b"somebody") + b"\x08" + piece(b"\x6b\x33\x43\xcf\x1a\x2a\x3a\x4a"),
+        b"\x08" + piece(b"\xff\0\0\x1d" + b"\x1a\x2a\x3a\x4a") + whole,
         *(b"\0" + piece(each) for each in datagrams()),
     ]
+
+
+# -- with an event log ------------------------------------------------------------------------------
+
+
+class _Log:
+    """Takes what JSON has, in order."""
+
+    def __init__(self) -> None:
+        self._last = START
+        self._over = False
+
+    def write(self, time: int, name: str, data: dict[str, Any]) -> None:
+        require(not self._over and time >= self._last and ":" in name, f"{name} at {time}")
+        json.dumps(data, allow_nan=False)
+        self._last = time
+
+    def finish(self) -> None:
+        self._over = True
+
+
+TRACED = replace(CONFIG, qlog=lambda dcid, is_client, now: _Log())
+
+
+def qlog(data: bytes) -> None:
+    """The same peers against a client that logs; the first byte says which."""
+    (handshake if data[:1] > b"\x7f" else transport)(data[1:], TRACED)
+
+
+def qlog_seeds() -> list[bytes]:
+    return [b"\0" + each for each in transport_seeds()] + [b"\xff" + each for each in handshake_seeds()]
+
+
+# -- a server's socket ------------------------------------------------------------------------------
 
 
 def endpoint(data: bytes) -> None:
@@ -355,5 +405,6 @@ ENTRIES = [
     Entry("engine_server", server, server_seeds, runs=40, native=True),
     Entry("engine", http, http_seeds, runs=60, native=True),
     Entry("engine_handshake", handshake, handshake_seeds, runs=60, native=True),
+    Entry("qlog", qlog, qlog_seeds, runs=40, native=True),
     Entry("endpoint", endpoint, endpoint_seeds, runs=40),
 ]

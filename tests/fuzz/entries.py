@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.fuzz import engine, http, quic, tls, web
+from tests.fuzz import answers, engine, files, http, quic, tls, web
 from tests.fuzz.entry import Entry
 
-ENTRIES: dict[str, Entry] = {entry.name: entry for module in (quic, tls, http, web, engine) for entry in module.ENTRIES}
+MODULES = (quic, tls, http, web, answers, files, engine)
+ENTRIES: dict[str, Entry] = {entry.name: entry for module in MODULES for entry in module.ENTRIES}
