@@ -22,10 +22,11 @@ class AckTracker:
 
     An ACK is due at once when ``threshold`` ack-eliciting packets wait for one (``bulk_threshold`` after
     ``bulk_after`` ack-eliciting packets), when an ack-eliciting packet is out of order, leaves a new gap or carries
-    ECN-CE, or always if ``immediate``; otherwise ``max_delay`` nanoseconds after the first that waits. A packet that
-    does not elicit an ACK never makes one due.
+    ECN-CE, or always if ``immediate``; otherwise ``max_delay`` nanoseconds after the first that waits, and at most
+    ``bulk_delay`` after there are ``threshold``. A packet that does not elicit an ACK never makes one due.
 
     Attributes:
+        bulk_delay: nanoseconds that more than one packet waits for ``bulk_threshold`` of them; set by the owner.
         largest: the largest packet number received, -1 when none was.
         deadline: when an ACK must leave, ``NEVER`` when none must; the time of the packet that made it due at once.
         pending: ack-eliciting packets that wait for an ACK.
@@ -47,6 +48,7 @@ class AckTracker:
         "_max_ranges",
         "_starts",
         "_threshold",
+        "bulk_delay",
         "deadline",
         "largest",
         "pending",
@@ -74,6 +76,7 @@ class AckTracker:
         self._largest_time = 0
         self._elicited = 0
         self._ect0 = self._ect1 = self._ce = 0
+        self.bulk_delay = max_delay
         self.largest = -1
         self.deadline = NEVER
         self.pending = 0
@@ -115,6 +118,8 @@ class AckTracker:
         threshold = self._threshold if self._elicited <= self._bulk_after else self._bulk_threshold
         if self.pending >= threshold or not in_order or ecn == _CE or self._immediate:
             self.deadline = min(self.deadline, now)
+        elif self.pending == self._threshold:
+            self.deadline = min(self.deadline, now + self.bulk_delay)
         elif self.deadline == NEVER:
             self.deadline = now + self._max_delay
         return self.deadline <= now

@@ -2,6 +2,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 
 cdef class AckTracker:
+    cdef public int64_t bulk_delay
     cdef readonly int64_t largest
     cdef readonly int64_t deadline
     cdef readonly int64_t pending

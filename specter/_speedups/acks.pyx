@@ -38,10 +38,11 @@ cdef class AckTracker:
 
     An ACK is due at once when ``threshold`` ack-eliciting packets wait for one (``bulk_threshold`` after
     ``bulk_after`` ack-eliciting packets), when an ack-eliciting packet is out of order, leaves a new gap or carries
-    ECN-CE, or always if ``immediate``; otherwise ``max_delay`` nanoseconds after the first that waits. A packet that
-    does not elicit an ACK never makes one due.
+    ECN-CE, or always if ``immediate``; otherwise ``max_delay`` nanoseconds after the first that waits, and at most
+    ``bulk_delay`` after there are ``threshold``. A packet that does not elicit an ACK never makes one due.
 
     Attributes:
+        bulk_delay: nanoseconds that more than one packet waits for ``bulk_threshold`` of them; set by the owner.
         largest: the largest packet number received, -1 when none was.
         deadline: when an ACK must leave, ``NEVER`` when none must; the time of the packet that made it due at once.
         pending: ack-eliciting packets that wait for an ACK.
@@ -60,7 +61,7 @@ cdef class AckTracker:
         self.threshold = threshold
         self.bulk_threshold = bulk_threshold
         self.bulk_after = bulk_after
-        self.max_delay = max_delay
+        self.max_delay = self.bulk_delay = max_delay
         self.max_ranges = max_ranges
         self.largest_eliciting = -1
         self.largest = -1
@@ -135,6 +136,8 @@ cdef class AckTracker:
             or self.immediate
         ):
             self.deadline = min(self.deadline, now)
+        elif self.pending == self.threshold:
+            self.deadline = min(self.deadline, later(now, self.bulk_delay))
         elif self.deadline == NEVER:
             self.deadline = later(now, self.max_delay)
         return self.deadline <= now

@@ -66,7 +66,7 @@ class QuicConfig:
     ack_threshold: int = 2
     """Ack-eliciting packets per ACK while a connection is young ..."""
     ack_threshold_bulk: int = 10
-    """... and after ``ack_bulk_after`` packets."""
+    """... and after ``ack_bulk_after`` packets; ``ack_threshold`` of them wait an eighth of a round trip at most."""
     ack_bulk_after: int = 100
 
     active_connection_id_limit: int = 4

@@ -148,6 +148,8 @@ class Dispatcher:
         exponent = peer.ack_delay_exponent if peer is not None and space.id is SpaceId.APPLICATION else 3
         delay = min(frame.delay << exponent, ACK_DELAY_CEILING) * 1000
         lost = core.recovery.on_acked(space.id, acked, delay, now)
+        if acked.largest_is_newest:
+            core.app.acks.bulk_delay = core.recovery.rtt.bulk_ack_delay(core.config.max_ack_delay)
         if acked.largest_size > MINIMUM_DATAGRAM:
             core.mtu.large_acked(acked.largest_time)
         self._delivery.acknowledged(space, acked)

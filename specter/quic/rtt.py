@@ -9,7 +9,8 @@ from specter.quic.config import MILLISECOND
 
 GRANULARITY: Final = MILLISECOND
 """kGranularity: no loss or probe timer is shorter (RFC 9002, section 6.1.2)."""
-
+BULK_ACKS_PER_ROUND: Final = 8
+"""How often in a round trip a peer hears of us whose window is smaller than ``QuicConfig.ack_threshold_bulk``."""
 
 RttSnapshot: TypeAlias = tuple[int, int, int, int, bool, int]
 
@@ -69,6 +70,10 @@ class RttEstimator:
     def pto_base(self) -> int:
         """Return the probe timeout without ``max_ack_delay`` and backoff (RFC 9002, section 6.2.1)."""
         return self.smoothed + max(4 * self.variance, GRANULARITY)
+
+    def bulk_ack_delay(self, max_ack_delay: int) -> int:
+        """Return how long an ACK of several packets waits for more, in a sender with a small window's interest."""
+        return min(max(self.smoothed // BULK_ACKS_PER_ROUND, GRANULARITY), max_ack_delay)
 
     def loss_delay(self) -> int:
         """Return how long after its sending a packet counts as lost (RFC 9002, section 6.1.2)."""

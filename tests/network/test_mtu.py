@@ -63,7 +63,7 @@ def test_loss_does_not_pass_for_a_small_path() -> None:
 @pytest.mark.parametrize("carried", [1200, 1300, 1400])
 def test_a_black_hole_in_mid_transfer_is_left_behind(carried: int) -> None:
     """The route changes to one that carries less, and nobody says so."""
-    pair = Pair(carried, path(1500), CLEAN, orders=[Order(Action.UPLOAD, 4 * MEGABYTE)], server_config=STEADY)
+    pair = Pair(carried, path(1500), CLEAN, orders=[Order(Action.UPLOAD, 6 * MEGABYTE)], server_config=STEADY)
     client = pair.client.connection
     pair.run(lambda: client.stats.datagram_size == 1472 and client.stats.bytes_sent > MEGABYTE)
     began = pair.now

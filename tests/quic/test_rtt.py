@@ -97,3 +97,8 @@ def test_estimates_stay_between_the_samples(samples: list[tuple[int, int, bool]]
     assert rtt.minimum == low
     assert max(low - 8, 0) <= rtt.smoothed <= high
     assert 0 <= rtt.variance <= high
+
+
+@pytest.mark.parametrize(("sample", "delay"), [(80 * MS, 10 * MS), (2 * MS, GRANULARITY), (900 * MS, 25 * MS)])
+def test_acknowledgments_of_bulk_wait_for_an_eighth_of_a_round_trip(sample: int, delay: int) -> None:
+    assert sampled(sample).bulk_ack_delay(25 * MS) == delay

@@ -179,6 +179,25 @@ def test_fewer_acknowledgments_in_bulk(tracker):
     assert due == [1, 3, 7, 11, 15]
 
 
+def test_what_waits_for_more_in_bulk_waits_for_a_short_time(tracker):
+    """A sender whose window is smaller than the threshold has nothing more to send until it hears."""
+    acks = tracker(threshold=2, bulk_threshold=4, bulk_after=0)
+    assert acks.bulk_delay == 25 * MS
+    acks.bulk_delay = 3 * MS
+    assert not acks.record(0, 100, True, 0)
+    assert acks.deadline == 100 + 25 * MS
+    assert not acks.record(1, 200, True, 0)
+    assert acks.deadline == 200 + 3 * MS
+    assert not acks.record(2, 300, True, 0)
+    assert acks.deadline == 200 + 3 * MS
+    assert acks.record(3, 400, True, 0)
+    assert acks.deadline == 400
+    acks.sent(400)
+    acks.record(4, 500, True, 0)
+    assert not acks.record(5, 500 + 24 * MS, True, 0)
+    assert acks.deadline == 500 + 25 * MS, "the first that waits is never late"
+
+
 def test_initial_and_handshake_spaces(tracker):
     acks = tracker(immediate=True)
     assert acks.record(0, 5, True, 0)

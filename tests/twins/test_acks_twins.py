@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from specter._wire import NEVER
 from tests.twins.compare import Pair, measures_memory, outcome, resident
 
-ATTRIBUTES = ("largest", "deadline", "pending", "ranges")
+ATTRIBUTES = ("bulk_delay", "largest", "deadline", "pending", "ranges")
 MS = 1_000_000
 POLICY = (False, 2, 10, 100, 25 * MS)
 
@@ -30,7 +30,9 @@ def make(twins):
 def drive(pair, rng, steps, reach):
     """Packets around a moving edge: in order, skipped, late and twice."""
     now, edge = 0, rng.choice((0, 0, 5, 1 << 40))
-    for _ in range(steps):
+    for step in range(steps):
+        if step % 50 == 0:
+            pair.reference.bulk_delay = pair.compiled.bulk_delay = rng.choice((0, MS, 40 * MS, NEVER))
         now += rng.choice((0, 1000, 70_000, 30 * MS))
         edge += rng.choice((1, 1, 1, 1, 2, 3, rng.randrange(1, reach)))
         pn = max(0, edge - rng.choice((0, 0, 0, 1, 2, rng.randrange(reach))))
