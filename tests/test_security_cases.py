@@ -238,6 +238,8 @@ CASES = [
             "tls/test_trust.py::test_leaf_as_an_issuer",
             "tls/test_trust.py::test_usage",
             "tls/test_trust.py::test_nothing_usable",
+            "trust/test_matrix.py::test_cell",
+            "trust/test_refused_clients.py::test_httpx_judges_on_tcp_too",
             "client/test_trust.py::test_an_unknown_authority",
             "client/test_trust.py::test_nobody_is_trusted_by_default",
             "client/test_trust.py::test_a_wrong_name",

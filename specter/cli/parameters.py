@@ -43,7 +43,8 @@ def _number(text: str) -> float:
 
 def resolve(text: str) -> tuple[str, int, str]:
     """``host:port:address``; IPv6 addresses with or without brackets."""
-    host, _, rest = text.partition(":")
+    bracket = text.startswith("[")
+    host, _, rest = text[bracket:].partition("]:" if bracket else ":")
     port, _, address = rest.partition(":")
     address = address.removeprefix("[").removesuffix("]")
     if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536 or not address:

@@ -14,7 +14,7 @@ from specter.client.connections import Connections
 from specter.client.discovery import Discovery
 from specter.client.limits import DEFAULT_LIMITS, Limits
 from specter.client.url import Origin
-from specter.errors import ConnectError, ConnectTimeout, Error, NetworkError, Timeout
+from specter.errors import ConnectError, ConnectTimeout, Error, HandshakeError, NetworkError, Timeout
 from specter.net import clock
 from specter.net.budget import Budget, Wait
 from specter.net.connection import BaseConnection
@@ -127,6 +127,14 @@ class Pool(Generic[C]):
                 return None if connection.saturated else Lease(connection, True)
         self.discard(origin, connection)
         return None
+
+    def loss(self, origin: Origin) -> Error | None:
+        """Return what ended a connection to ``origin`` that nobody has used yet; None while it lives."""
+        connection = self._connections.get(origin)
+        error = None if connection is None else connection.loss
+        if self.discovery is not None and isinstance(error, HandshakeError):
+            self.discovery.lost(origin)
+        return error
 
     async def acquire(
         self, origin: Origin, budget: Budget, *, offered: bool = False, early: EarlyRequest | None = None
@@ -306,7 +314,8 @@ class Pool(Generic[C]):
         self.discard(origin, lease.connection)
         for spare in self._connections.unused_spares(origin):
             self.discard(origin, spare)  # it is as old, and nobody has heard from it
-        if self.discovery is not None and not lease.reused and isinstance(error, Timeout):
+        bad = isinstance(error, HandshakeError) or (isinstance(error, Timeout) and not lease.reused)
+        if self.discovery is not None and bad:
             self.discovery.lost(origin)
 
     # -- moving -----------------------------------------------------------------------------------

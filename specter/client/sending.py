@@ -11,7 +11,7 @@ from specter.client.pool import Lease, Pool
 from specter.client.request import Request
 from specter.client.timeouts import Timeouts
 from specter.client.timing import Timing
-from specter.errors import Error, NetworkError, Timeout
+from specter.errors import Error, HandshakeError, NetworkError, Timeout
 from specter.net.budget import Budget
 from specter.net.early import ACCEPTED, REJECTED, EarlyRequest
 from specter.net.exchange import HEAD
@@ -69,7 +69,8 @@ async def exchange(
         except BaseException as error:
             await attempt.transfer.aclose()
             again = attempt.may_repeat(error)
-            if (again and not last) or attempt.silent(error):
+            last = last or isinstance(error, HandshakeError)  # the next one would end in the same way
+            if (again and not last) or attempt.futile(error):
                 pool.give_up(origin, lease, error)
             if last or not again:
                 _mark(error, again)
@@ -152,10 +153,11 @@ class _Attempt:
         if not isinstance(error, Error) or not request.replayable or state.flags & HEAD:
             return False
         dead = isinstance(error, NetworkError) and self._lease.connection.closed and self._lease.reused
-        return state.retry_safe or isinstance(error, _Silence) or (dead and request.safe)
+        refused = isinstance(error, HandshakeError) and not self.was_early  # nothing is processed before it is complete
+        return state.retry_safe or refused or isinstance(error, _Silence) or (dead and request.safe)
 
-    def silent(self, error: BaseException) -> bool:
-        """Whether time ran out without a sign of life: the next request should not have to find that out again."""
-        if isinstance(error, _Silence):
+    def futile(self, error: BaseException) -> bool:
+        """Whether nobody answers, or nobody wants us: the next request should not have to find that out again."""
+        if isinstance(error, _Silence | HandshakeError):
             return True
         return isinstance(error, Timeout) and self._lease.connection.signs_of_life == self.transfer.exchange.signs

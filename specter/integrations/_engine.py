@@ -131,6 +131,9 @@ class Engine:
                 return await self._over_tcp(task.request, plan, origin)
             if response is not None:
                 return response
+            loss = self._pool.loss(origin) if way is Way.RACE else None
+            if loss is not None:
+                plan.lost(loss)
             connected = self._pool.find(origin) is not None
 
     # -- HTTP/3 -----------------------------------------------------------------------------------

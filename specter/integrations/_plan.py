@@ -7,7 +7,7 @@ from typing import Final
 
 from specter.client.offers import Offers
 from specter.client.url import Origin
-from specter.errors import Error, StreamReset
+from specter.errors import Error, HandshakeError, StreamReset
 from specter.h3.errors import H3ErrorCode
 from specter.integrations._outcome import Reason
 from specter.net.route import Route
@@ -83,7 +83,7 @@ class Plan:
         self._lost += 1
         self._tried = None
         self._loss = str(error)
-        self._fallback = self._lost >= TRIES or isinstance(error, StreamReset)
+        self._fallback = self._lost >= TRIES or isinstance(error, StreamReset | HandshakeError)
         self._because(Reason.REFUSED, self._loss)
 
     def _because(self, reason: Reason, detail: str = "") -> None:

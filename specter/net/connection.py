@@ -159,6 +159,12 @@ class BaseConnection(ABC):
         return self._exchanges.failure is not None
 
     @property
+    def loss(self) -> Error | None:
+        """What ended it; None while it lives."""
+        failure = self._exchanges.failure
+        return None if failure is None else failure()
+
+    @property
     def busy(self) -> bool:
         """Whether exchanges are open or wait for a stream."""
         return len(self._exchanges) > 0

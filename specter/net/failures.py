@@ -5,6 +5,7 @@ what happened                               what the caller gets
 ==========================================  =========================================================
 the server's certificate was refused        ``CertificateError``
 a close before the handshake was complete   ``HandshakeError``, ``ConnectTimeout`` when time ran out
+the server refused the client's certificate ``HandshakeError``
 the server broke a rule of QUIC or HTTP/3   ``RemoteProtocolError``
 any other end of a connection               ``NetworkError``
 one exchange reset by the server            ``StreamReset``
@@ -41,6 +42,20 @@ Failure: TypeAlias = Callable[[], Error]
 """Makes the exception, a new one for every thread that raises it."""
 
 _CRYPTO_ERRORS = range(0x100, 0x200)
+_ABOUT_THE_CLIENT = frozenset(
+    _CRYPTO_ERRORS[alert]
+    for alert in (
+        AlertDescription.BAD_CERTIFICATE,
+        AlertDescription.UNSUPPORTED_CERTIFICATE,
+        AlertDescription.CERTIFICATE_REVOKED,
+        AlertDescription.CERTIFICATE_EXPIRED,
+        AlertDescription.CERTIFICATE_UNKNOWN,
+        AlertDescription.UNKNOWN_CA,
+        AlertDescription.ACCESS_DENIED,
+        AlertDescription.CERTIFICATE_REQUIRED,
+    )
+)
+"""What a server says of the client's certificate, which it sees when the handshake is complete for the client."""
 
 
 def code_name(code: int, *, application: bool) -> str:
@@ -96,6 +111,8 @@ def _not_made(event: ConnectionClosed, host: str) -> Failure:
 
 def _lost(event: ConnectionClosed, host: str) -> Failure:
     code, said = event.error_code, _said(event)
+    if event.kind is CloseKind.REMOTE and code in _ABOUT_THE_CLIENT and not event.application:
+        return partial(HandshakeError, f"{host} refused the connection: {said}", code=code, remote=True)
     if event.kind is CloseKind.REMOTE:
         return partial(NetworkError, f"{host} closed the connection: {said}")
     if event.kind in (CloseKind.IDLE, CloseKind.TIMEOUT):

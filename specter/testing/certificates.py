@@ -92,7 +92,8 @@ class CertificateAuthority:
     """A root, or with ``parent`` an intermediate, that issues certificates.
 
     ``permitted`` and ``excluded`` are DNS names (``".example"`` style subtrees without the dot) or IP
-    networks for the name constraints extension. Times are UTC; the default validity is from an hour ago for a year.
+    networks for the name constraints extension; ``usage`` and ``usages`` are key usage and extended key usages.
+    Times are UTC; the default validity is from an hour ago for a year.
     With an Ed25519 key, ``serial`` and both times given, the certificate is the same each time.
     """
 
@@ -108,6 +109,8 @@ class CertificateAuthority:
         not_before: datetime.datetime | None = None,
         not_after: datetime.datetime | None = None,
         is_authority: bool = True,
+        usage: x509.KeyUsage | None = None,
+        usages: Sequence[ObjectIdentifier] = (),
         serial: int | None = None,
     ) -> None:
         self.key: PrivateKey = generate_key(key) if isinstance(key, str) else key
@@ -118,7 +121,9 @@ class CertificateAuthority:
         builder = _start(subject, issuer._name, self.key, not_before, not_after, serial)
         constraints = x509.BasicConstraints(ca=is_authority, path_length=path_length if is_authority else None)
         builder = builder.add_extension(constraints, critical=True)
-        builder = builder.add_extension(_authority_usage(), critical=True)
+        builder = builder.add_extension(usage or _authority_usage(), critical=True)
+        if usages:
+            builder = builder.add_extension(x509.ExtendedKeyUsage(list(usages)), critical=False)
         if permitted or excluded:
             builder = builder.add_extension(_name_constraints(permitted, excluded), critical=True)
         if parent is not None:
@@ -143,20 +148,25 @@ class CertificateAuthority:
         usages: Sequence[ObjectIdentifier] | None = SERVER_AUTH,
         not_before: datetime.datetime | None = None,
         not_after: datetime.datetime | None = None,
+        usage: x509.KeyUsage | None = None,
+        is_authority: bool = False,
         signer: PrivateKey | None = None,
         with_chain: bool = True,
         serial: int | None = None,
     ) -> Credential:
         """Return a leaf for ``names`` (DNS names or IP addresses; none leaves the extension out).
 
-        ``usages`` are extended key usages, ``None`` for no such extension. ``signer`` signs in place of
-        this authority's key, which makes a bad signature; ``with_chain=False`` leaves intermediates out.
+        ``usages`` are extended key usages, ``None`` for no such extension; ``usage`` is the key usage, ``is_authority``
+        says that the leaf is one. ``signer`` signs in place of this authority's key, which makes a bad signature;
+        ``with_chain=False`` leaves intermediates out.
         """
         private = generate_key(key) if isinstance(key, str) else key
         subject = _subject(common_name or (names[0] if names else "leaf"))
         builder = _start(subject, self._name, private, not_before, not_after, serial)
-        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        builder = builder.add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
         builder = builder.add_extension(_authority_key(self.key), critical=False)
+        if usage is not None:
+            builder = builder.add_extension(usage, critical=True)
         if names:
             builder = builder.add_extension(_alternative_names(names), critical=False)
         if usages is not None:

@@ -12,7 +12,7 @@ import ipaddress
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path, PurePath
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -40,17 +40,6 @@ _ALERTS: Final[dict[CertificateCheck, AlertDescription]] = {
     "usage": AlertDescription.UNSUPPORTED_CERTIFICATE,
     "missing": AlertDescription.CERTIFICATE_REQUIRED,
 }
-_WORDS: Final[tuple[tuple[str, CertificateCheck], ...]] = (
-    ("subjectAltName", "name"),
-    ("2.5.29.17", "name"),
-    ("not valid at validation time", "validity"),
-    ("EKU", "usage"),
-    ("keyUsage", "usage"),
-    ("basicConstraints", "usage"),
-    ("signature", "signature"),
-    ("Forbidden", "signature"),
-)
-
 _T = TypeVar("_T")
 
 TrustSource = bool | str | PurePath | bytes | Iterable[x509.Certificate | bytes]
@@ -239,11 +228,15 @@ def _check_leaf(leaf: x509.Certificate, name: str) -> None:
 def _classify(
     error: VerificationError, chain: Sequence[x509.Certificate], name: str, moment: datetime.datetime
 ) -> CertificateFailure:
+    """Say what did not pass, from the one thing that the library tells: a text."""
     text = str(error)
-    check: CertificateCheck = next((check for word, check in _WORDS if word in text), "chain")
+    found = next((verdict for word, verdict in _VERDICTS if word in text), _NO_PATH)
     if not _is_valid_at(chain[0], moment):
-        check = "validity"
-    return failure(check, _EXPLANATIONS[check](chain, name, moment), name)
+        found = _NOT_NOW
+    elif "cA must not be asserted" in text and _is_self_issued(chain[0]):
+        found = _NO_PATH
+    check, explain = found
+    return failure(check, explain(chain, name, moment), name)
 
 
 def _is_valid_at(certificate: x509.Certificate, moment: datetime.datetime) -> bool:
@@ -252,18 +245,33 @@ def _is_valid_at(certificate: x509.Certificate, moment: datetime.datetime) -> bo
     return certificate.not_valid_before_utc <= moment <= certificate.not_valid_after_utc
 
 
+def _is_self_issued(certificate: x509.Certificate) -> bool:
+    return certificate.issuer.public_bytes() == certificate.subject.public_bytes()
+
+
 def _explain_name(chain: Sequence[x509.Certificate], name: str, moment: datetime.datetime) -> str:
-    return f"the certificate names {_names(chain[0])}, not {name!r}"
+    return f"the certificate names {_names(chain[0])}, not {_kind(name)}{name!r}"
 
 
 def _explain_validity(chain: Sequence[x509.Certificate], name: str, moment: datetime.datetime) -> str:
-    wrong = next((certificate for certificate in chain if not _is_valid_at(certificate, moment)), chain[0])
+    wrong = next((certificate for certificate in chain if not _is_valid_at(certificate, moment)), None)
+    if wrong is None:
+        return "the certificate of the trusted authority above it is not valid now"
     start, end = wrong.not_valid_before_utc, wrong.not_valid_after_utc
     return f"a certificate is valid from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC, not now"
 
 
 def _explain_chain(chain: Sequence[x509.Certificate], name: str, moment: datetime.datetime) -> str:
-    return f"no path from the certificate to a trusted authority (issuer {_issuer(chain[-1])})"
+    by = "itself" if _is_self_issued(chain[-1]) else _issuer(chain[-1])
+    return f"no path from the certificate to a trusted authority (the last one was issued by {by})"
+
+
+def _explain_constraints(chain: Sequence[x509.Certificate], name: str, moment: datetime.datetime) -> str:
+    return f"an authority of the chain may not vouch for all of {_names(chain[0])} (name constraints)"
+
+
+def _explain_length(chain: Sequence[x509.Certificate], name: str, moment: datetime.datetime) -> str:
+    return "an authority of the chain may not issue for so many others below it (path length)"
 
 
 def _explain_signature(chain: Sequence[x509.Certificate], name: str, moment: datetime.datetime) -> str:
@@ -274,24 +282,45 @@ def _explain_usage(chain: Sequence[x509.Certificate], name: str, moment: datetim
     return "a certificate of the chain is not made for this use"
 
 
-_EXPLANATIONS: Final = {
-    "name": _explain_name,
-    "validity": _explain_validity,
-    "chain": _explain_chain,
-    "signature": _explain_signature,
-    "usage": _explain_usage,
-}
+_Explain: TypeAlias = Callable[[Sequence[x509.Certificate], str, datetime.datetime], str]
+_Verdict: TypeAlias = tuple[CertificateCheck, _Explain]
+_NO_PATH: Final[_Verdict] = ("chain", _explain_chain)
+_NOT_NOW: Final[_Verdict] = ("validity", _explain_validity)
+_VERDICTS: Final[tuple[tuple[str, _Verdict], ...]] = (
+    ("subjectAltName", ("name", _explain_name)),
+    ("2.5.29.17", ("name", _explain_name)),
+    ("name constraint", ("chain", _explain_constraints)),
+    ("path length", ("chain", _explain_length)),
+    ("not valid at validation time", _NOT_NOW),
+    ("EKU", ("usage", _explain_usage)),
+    ("keyUsage", ("usage", _explain_usage)),
+    ("basicConstraints", ("usage", _explain_usage)),
+    ("signature", ("signature", _explain_signature)),
+    ("Forbidden", ("signature", _explain_signature)),
+    ("too weak", ("signature", _explain_signature)),
+)
 
 
 def _names(certificate: x509.Certificate) -> str:
     """The first few names of a certificate, safe to print."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        found = [repr(str(name.value))[:64] for name in names if isinstance(name, x509.DNSName | x509.IPAddress)]
+        kept = [name for name in names if isinstance(name, x509.DNSName | x509.IPAddress)]
+        found = [_shown(name) for name in kept]
     except Exception:  # none there, or peer bytes that do not parse; this is only for a message
         return "no host"
     more = ", ..." if len(found) > 3 else ""
     return ", ".join(found[:3]) + more if found else "no host"
+
+
+def _shown(name: x509.DNSName | x509.IPAddress) -> str:
+    """Return a name for people; what looks like an address and is none says so."""
+    lead = "the DNS name " if isinstance(name, x509.DNSName) and _kind(name.value) else ""
+    return lead + repr(str(name.value))[:64]
+
+
+def _kind(name: str) -> str:
+    return "the address " if isinstance(_subject(name), x509.IPAddress) else ""
 
 
 def _issuer(certificate: x509.Certificate) -> str:

@@ -85,6 +85,7 @@ def test_header_and_resolve_are_taken_apart() -> None:
     parsed = options("u", "-H", "X-A:  b: c ", "-H", "X-E:", "--resolve", "A.test:443:[::1]")
     assert parsed.headers == (("X-A", "b: c"), ("X-E", ""))
     assert parsed.resolve == (("a.test", 443, "::1"),)
+    assert options("u", "--resolve", "[2001:DB8::7]:443:::1").resolve == (("2001:db8::7", 443, "::1"),)
 
 
 def test_outputs_keep_their_order() -> None:
