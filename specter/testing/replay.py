@@ -1,8 +1,8 @@
 """Random networks and random transfers from one number: ``python -m specter.testing.replay SEED`` runs one.
 
 Whatever a seed brings, every byte must arrive once and in order, every reset with its code, and both sides must
-end with nothing left to do, and agree why. ``--size`` changes about how many bytes a seed moves; a failure names the
-smallest size that fails too.
+end with nothing left, and agree why. A seed that fails is made smaller: ``--size`` changes about how many bytes it
+moves, ``--without`` leaves parts of its scenario out, and the failure comes with the line that runs what is left.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from specter.quic.events import CloseKind, ConnectionClosed, TicketReceived
 from specter.quic.packet import QUIC_V1, QUIC_V2
 from specter.testing.network import BurstLoss, Link
 from specter.testing.pair import ALPN, Pair, fixed_credential
+from specter.testing.shrinking import shrink, simplify
 from specter.testing.simulation import Stalled
 from specter.testing.transfers import RESET_CODE, STOP_CODE, Action, Application, Order, Side
 from specter.testing.uses import CLOSE_CODE, Ending, Use, UseKind, random_ending, random_uses, schedule
@@ -28,11 +29,13 @@ from specter.tls.config import ServerTlsConfig
 from specter.tls.session import Resumption
 from specter.tls.tickets import TicketKeeper
 
-__all__ = ["Failed", "Scenario", "main", "replay", "scenario"]
+__all__ = ["Failed", "Replayed", "Scenario", "main", "replay", "scenario", "shrunk"]
 
 LIMIT: Final = 600.0
 """Virtual seconds a scenario may take."""
 IDLE: Final = 120_000 * MILLISECOND
+KEPT: Final = 64
+"""Packets that a side may remember that nobody has to acknowledge."""
 SIZE: Final = 150_000
 """Bytes that a scenario moves, about."""
 SMALLER: Final = (1_000, 5_000, 20_000, 60_000)
@@ -79,6 +82,14 @@ class Scenario:
     def order_count(self) -> int:
         """How many orders the client gives, late ones included."""
         return len(self.orders) + sum(use.kind is UseKind.OPEN for use in self.uses)
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A scenario at its end; ``how`` tells in a few words why client and server say it is one."""
+
+    pair: Pair
+    how: str
 
 
 def scenario(seed: int, *, size: int = SIZE) -> Scenario:
@@ -148,17 +159,23 @@ def _orders(chance: random.Random, size: int) -> tuple[Order, ...]:
     return tuple(orders)
 
 
-def replay(seed: int, *, size: int = SIZE, inspect: Callable[[Pair], None] | None = None) -> Pair:
-    """Run the scenario of ``seed`` to its end. Raises ``Failed`` when an invariant does not hold.
+def replay(seed: int, *, size: int = SIZE, without: Iterable[str] = ()) -> Replayed:
+    """Run the scenario of ``seed``, ``without`` some of its parts, to its end.
 
-    ``inspect`` looks at the pair after the last byte was acknowledged and before the client closes.
+    Raises:
+        Failed: an invariant does not hold.
+        ValueError: the scenario has no such part.
     """
-    plan = scenario(seed, size=size)
+    left_out = tuple(without)
+    plan = simplify(scenario(seed, size=size), left_out)
     try:
-        return _run(plan, inspect)
+        return _run(plan)
     except Exception as error:
-        line = f"python -m specter.testing.replay {seed}{'' if size == SIZE else f' --size {size}'}"
-        raise Failed(f"seed {seed} failed; again with: {line}\n{plan}\n{type(error).__name__}: {error}") from error
+        words = [f"python -m specter.testing.replay {seed}"]
+        words += [f"--size {size}"] if size != SIZE else []
+        words += [f"--without {','.join(left_out)}"] if left_out else []
+        text = f"seed {seed} failed; again with: {' '.join(words)}\n{plan}\n{type(error).__name__}: {error}"
+        raise Failed(text) from error
 
 
 def _server_tls(*, rejects: bool = False) -> ServerTlsConfig:
@@ -176,7 +193,7 @@ def _session(plan: Scenario) -> Resumption | None:
     return Resumption(session, 0, early_data=True)
 
 
-def _run(plan: Scenario, inspect: Callable[[Pair], None] | None = None) -> Pair:
+def _run(plan: Scenario) -> Replayed:
     resumption = _session(plan)
     client = plan.client
     if resumption is not None:
@@ -193,26 +210,31 @@ def _run(plan: Scenario, inspect: Callable[[Pair], None] | None = None) -> Pair:
         resumption=resumption,
     )
     if plan.ending is not None:
-        _end_early(pair, plan.ending)
-        return pair
+        return Replayed(pair, _end_early(pair, plan.ending))
     try:
         _transfer(pair, plan)
     except Stalled:
         if _misled(pair, plan):
-            return pair
+            return Replayed(pair, "client version")
         raise
     server = pair.server
     pair.run(lambda: not server.sides, limit=LIMIT)
-    pair.run(lambda: all(end.connection.stats.bytes_in_flight == 0 for end in (server, pair.client)), limit=LIMIT)
-    if inspect is not None:
-        inspect(pair)
+    pair.run(lambda: not any(map(_awaits_acknowledgments, (server, pair.client))), limit=LIMIT)
+    for end in (server, pair.client):
+        _check_nothing_left(end)
     if pair.client.connection.early_data is not plan.early_data:
         raise Failed(f"early data was {pair.client.connection.early_data.value}")
     _check_sides(pair.client, plan, is_client=True)
     _check_sides(server, plan, is_client=False)
     pair.close(limit=LIMIT)
     _check_end(pair, server)
-    return pair
+    return Replayed(pair, _how(pair.client, server))
+
+
+def _how(client: Application, *servers: Application) -> str:
+    """Return in a few words what the ends say why they ended."""
+    kinds = [f"client {client.closed.kind.value}"] if client.closed is not None else []
+    return ", ".join(kinds + [f"server {end.closed.kind.value}" for end in servers if end.closed is not None])
 
 
 def _transfer(pair: Pair, plan: Scenario) -> None:
@@ -234,8 +256,8 @@ def _misled(pair: Pair, plan: Scenario) -> bool:
     return plan.down.corrupt > 0 and isinstance(closed, ConnectionClosed) and closed.kind is CloseKind.VERSION
 
 
-def _end_early(pair: Pair, ending: Ending) -> None:
-    """Close while things are under way; the other side has to hear of it, or to notice."""
+def _end_early(pair: Pair, ending: Ending) -> str:
+    """Close while things are under way; the other side has to hear of it, or to notice. Return how that was."""
     servers: dict[int, Application] = {}
 
     def look() -> bool:
@@ -255,19 +277,37 @@ def _end_early(pair: Pair, ending: Ending) -> None:
     pair.settle(limit=LIMIT)
     look()
     _check_early_end(pair, closing[0], [pair.client, *servers.values()])
+    return f"early: {_how(pair.client, *servers.values())}"
 
 
 def _check_early_end(pair: Pair, closing: Application, ends: list[Application]) -> None:
     codes = (CLOSE_CODE, TransportErrorCode.APPLICATION_ERROR)  # before 1-RTT keys are there it cannot say more
+    noticed = [CloseKind.REMOTE, CloseKind.IDLE, CloseKind.TIMEOUT]
+    if closing is not pair.client:
+        noticed.append(CloseKind.RESET)  # all that told of the end was lost, and the server has forgotten it
     for end in ends:
         how = end.closed
-        expected = (CloseKind.LOCAL,) if end is closing else (CloseKind.REMOTE, CloseKind.IDLE, CloseKind.TIMEOUT)
+        expected = [CloseKind.LOCAL] if end is closing else noticed
         if how is None or how.kind not in expected:
             raise Failed(f"the ends are {[end.closed for end in ends]}")
         if how.kind is CloseKind.REMOTE and how.error_code not in codes:
             raise Failed(f"closed with {CLOSE_CODE}, heard {how}")
     if pair.endpoint.peers:
         raise Failed("the server keeps a connection that is over")
+
+
+def _awaits_acknowledgments(application: Application) -> bool:
+    connection = application.connection
+    return bool(connection.stats.bytes_in_flight or connection._core.app.sent.ack_eliciting_in_flight)
+
+
+def _check_nothing_left(application: Application) -> None:
+    """Everything was read and acknowledged: nothing is kept of it."""
+    core = application.connection._core
+    if core.streams.by_id or core.receiver.streams:
+        raise Failed(f"streams are left: {sorted({*core.streams.by_id, *core.receiver.streams})}")
+    if len(core.app.sent) > KEPT:
+        raise Failed(f"{len(core.app.sent)} packets are remembered, none of them to be acknowledged")
 
 
 def _check_sides(application: Application, plan: Scenario, *, is_client: bool) -> None:
@@ -301,42 +341,49 @@ def _check_end(pair: Pair, server: Application) -> None:
         raise Failed("the server keeps a connection that is over")
 
 
+def shrunk(failed: Failed, seed: int, *, size: int = SIZE) -> Failed:
+    """Return how the smallest scenario fails that was found to fail in the same way as ``seed`` did."""
+
+    def fails(smaller: int, without: tuple[str, ...] = ()) -> bool:
+        nonlocal failed
+        try:
+            replay(seed, size=smaller, without=without)
+        except Failed as again:
+            if type(again.__cause__) is type(failed.__cause__):
+                failed = again
+                return True
+        return False
+
+    size = next((smaller for smaller in SMALLER if smaller < size and fails(smaller)), size)
+    shrink(scenario(seed, size=size), lambda without: fails(size, without))
+    return failed
+
+
 def main(arguments: list[str]) -> int:
     """Run the seeds named on the command line; ``A-B`` is a range. Returns 1 if one failed."""
     parser = argparse.ArgumentParser(prog="python -m specter.testing.replay")
     parser.add_argument("seeds", nargs="+", help="a number, or A-B for all from A to B")
     parser.add_argument("--size", type=int, default=SIZE, help=f"bytes that each moves, about ({SIZE})")
-    parser.add_argument("--quiet", action="store_true", help="tell of failures only")
+    parser.add_argument("--without", default="", help="parts of the scenario to leave out, with commas between them")
     options = parser.parse_args(arguments)
+    without = tuple(filter(None, options.without.split(",")))
     failures = 0
     for argument in options.seeds:
         first, _, last = argument.partition("-")
         for seed in range(int(first), int(last or first) + 1):
-            failures += not _report(seed, options.size, quiet=options.quiet)
+            failures += not _report(seed, options.size, without)
     return 1 if failures else 0
 
 
-def _report(seed: int, size: int, *, quiet: bool) -> bool:
+def _report(seed: int, size: int, without: tuple[str, ...]) -> bool:
     try:
-        pair = replay(seed, size=size)
+        done = replay(seed, size=size, without=without)
     except Failed as failed:
-        sys.stdout.write(f"{_shrunk(seed, size) or failed}\n")
+        sys.stdout.write(f"{failed if without else shrunk(failed, seed, size=size)}\n")
         return False
-    stats = pair.network
-    if not quiet:
-        sys.stdout.write(f"seed {seed}: {len(pair.client.finished)} streams\n  up {stats.up}\n  down {stats.down}\n")
+    stats, client = done.pair.network, done.pair.client
+    sys.stdout.write(f"seed {seed}: {done.how}, {len(client.finished)} streams\n  up {stats.up}\n  down {stats.down}\n")
     return True
-
-
-def _shrunk(seed: int, size: int) -> Failed | None:
-    """Return the failure of the smallest size below ``size`` that fails too."""
-    for smaller in SMALLER:
-        if smaller < size:
-            try:
-                replay(seed, size=smaller)
-            except Failed as failed:
-                return failed
-    return None
 
 
 if __name__ == "__main__":

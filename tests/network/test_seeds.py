@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
 
 from specter.quic.early_data import EarlyDataStatus
 from specter.quic.packet import QUIC_V1, QUIC_V2
-from specter.testing.pair import Pair
-from specter.testing.replay import Failed, main, replay, scenario
+from specter.testing.replay import SIZE, Failed, Scenario, main, replay, scenario, shrunk
+from specter.testing.shrinking import simplify
 from specter.testing.transfers import Action, Mismatch, Side
 from specter.testing.uses import UseKind
 
-SEEDS = 240
+SEEDS = 300
 CHUNK = 10
-
-
-def nothing_left(pair: Pair) -> None:
-    """Both ends forgot every stream, and nothing is in flight."""
-    for application in (pair.client, pair.server):
-        assert application.connection._core.streams.by_id == {}
-        assert application.connection.stats.bytes_in_flight == 0
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
 def test_seeds(first: int) -> None:
     for seed in range(first, first + CHUNK):
-        replay(seed, inspect=nothing_left)
+        replay(seed)
 
 
 def test_the_seeds_cover_what_they_should() -> None:
@@ -55,24 +49,66 @@ def test_a_failure_says_how_to_see_it_again(monkeypatch: pytest.MonkeyPatch) -> 
         replay(7)
 
 
-def test_a_failure_shrinks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def faulty(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Streams fail that carry more than a hundred bytes; return a seed that has some, and much else."""
+
     def spoil(side: Side, data: bytes) -> None:
         if side.received + len(data) > 100:
             raise Mismatch("more than a hundred bytes")
         side.received += len(data)
 
     monkeypatch.setattr(Side, "_check", spoil)
-    whole = (Action.DOWNLOAD, Action.UPLOAD, Action.ECHO)
-    small = ((seed, scenario(seed, size=5000)) for seed in range(SEEDS))
-    seed = next(
+    return next(
         seed
-        for seed, plan in small
-        if plan.ending is None and any(order.action in whole and order.size > 100 for order in plan.orders)
+        for seed in range(SEEDS)
+        if (plan := scenario(seed)).ending is None
+        and plan.retry
+        and plan.uses
+        and plan.up.loss
+        and len(plan.orders) > 5
     )
-    assert main([str(seed), "--quiet"]) == 1
+
+
+def test_a_failure_shrinks_and_its_line_runs_what_is_left(faulty: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(faulty)]) == 1
     told = capsys.readouterr().out
-    assert re.search(rf"python -m specter\.testing\.replay {seed} --size (1000|5000)\n", told)
-    assert "more than a hundred bytes" in told
+    line = re.search(r"again with: python -m specter\.testing\.replay (.*)\n", told)
+    assert line is not None
+    assert told.endswith("Mismatch: more than a hundred bytes\n")
+    assert main(line[1].split()) == 1
+    assert capsys.readouterr().out == told
+    whole, left = scenario(faulty), _scenario_of(line[1])
+    assert len(left.orders) == 1 < len(whole.orders)
+    assert sum(order.size for order in left.orders) < sum(order.size for order in whole.orders)
+    assert (left.uses, left.retry, left.key_updates) == ((), False, 0)
+    assert all(not (link.loss or link.corrupt or link.reorder or link.duplicate) for link in (left.up, left.down))
+
+
+def _scenario_of(words: str) -> Scenario:
+    options = dict(re.findall(r"--(size|without) (\S+)", words))
+    plan = scenario(int(words.split()[0]), size=int(options.get("size", SIZE)))
+    return simplify(plan, options["without"].split(","))
+
+
+def test_what_fails_otherwise_is_another_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("specter.testing.replay.LIMIT", 0.001)
+    with pytest.raises(Failed) as caught:
+        replay(7)
+    monkeypatch.setattr("specter.testing.replay.replay", _always(Mismatch("another one")))
+    assert shrunk(caught.value, 7) is caught.value
+
+
+def _always(error: Exception) -> Callable[..., None]:
+    def fail(*args: object, **options: object) -> None:
+        raise Failed("in another way") from error
+
+    return fail
+
+
+def test_parts_that_are_not_there_cannot_be_left_out() -> None:
+    with pytest.raises(ValueError, match="no part 'order-999'"):
+        replay(3, without=["order-999"])
 
 
 def test_the_command_runs_a_range(capsys: pytest.CaptureFixture[str]) -> None:
