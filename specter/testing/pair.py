@@ -14,9 +14,10 @@ from specter.quic.config import QuicConfig
 from specter.quic.connection import Connection
 from specter.testing.certificates import CertificateAuthority, Credential
 from specter.testing.endpoint import Endpoint
-from specter.testing.engine import Address, Engine
+from specter.testing.engine import Engine
+from specter.testing.moving import CLIENT, MovingSimulation
 from specter.testing.network import Link, Network
-from specter.testing.simulation import START, Host, Simulation
+from specter.testing.simulation import START, Host
 from specter.testing.transfers import Order, TransferClient, TransferServer
 from specter.tls.config import ClientTlsConfig, ServerTlsConfig
 from specter.tls.session import Resumption
@@ -26,7 +27,6 @@ __all__ = ["ALPN", "Pair", "fixed_credential"]
 ALPN: Final = ("specter-test",)
 NAME: Final = "server.test"
 CLEAN: Final = Link()
-CLIENT: Final = ("client", 50_000)
 RESET_KEY: Final = bytes(range(32))
 
 
@@ -42,7 +42,7 @@ def fixed_credential() -> Credential:
     return root.issue(NAME, key=leaf_key, not_before=begin, not_after=end, serial=2)
 
 
-class Pair(Simulation):
+class Pair(MovingSimulation):
     """One client with ``orders`` against an endpoint that carries them out; all of it follows from ``seed``."""
 
     def __init__(
@@ -65,7 +65,6 @@ class Pair(Simulation):
         self.server_config = server_config or QuicConfig()
         self.server_tls = server_tls or ServerTlsConfig(credentials=(fixed_credential().tls,), alpn=ALPN)
         self.retry = retry
-        self._bindings = 0
         self.versions = versions
         self.endpoint = self.new_endpoint()
         self.server_host = self.add(self.endpoint, self.network.server)
@@ -114,27 +113,9 @@ class Pair(Simulation):
         """The server's sides of all connections that are not gone yet, the newest first."""
         return [_transfer_server(peer.engine) for peer in reversed(list(self.endpoint.peers))]
 
-    def migrate(self, *, host: bool = False, remote: Address = None) -> Address:
-        """Have the client probe another port of its own, or another address, and move there; return which.
-
-        ``remote`` is the server's preferred address, if it moves for that. Raises ``CannotMigrate``.
-        """
-        self._bindings += 1
-        name, port = CLIENT
-        local = (f"{name} {self._bindings}" if host else name, port + self._bindings)
-        self.client_host.paths[local] = local, remote or self.network.server
-        self.client.connection.paths.migrate(local, self.now, preferred=remote is not None)
-        self.flush(self.client_host)
-        return local
-
-    def rebind(self, *, host: bool = False) -> None:
-        """Give the client another port, or another address as well, as a NAT does: it does not know.
-
-        Datagrams to the old address find nobody any more.
-        """
-        self._bindings += 1
-        name, port = CLIENT
-        self.client_host.address = (f"{name} {self._bindings}" if host else name, port + self._bindings)
+    @property
+    def moving(self) -> Connection:
+        return self.client.connection
 
     def transfer(self, count: int | None = None, *, limit: float = 60.0) -> None:
         """Run until ``count`` of the client's orders, or all, are carried out; ``Stalled`` when it closes before."""

@@ -13,12 +13,14 @@ from specter.h3.events import Headers
 from specter.quic.config import QuicConfig
 from specter.quic.connection import Connection
 from specter.testing.endpoint import Endpoint
+from specter.testing.engine import Address
 from specter.testing.fetch import Fetch, FetchClient
 from specter.testing.messages import Handler
+from specter.testing.moving import CLIENT, MovingSimulation
 from specter.testing.network import Link, Network
-from specter.testing.pair import CLEAN, CLIENT, NAME, RESET_KEY, fixed_credential
+from specter.testing.pair import CLEAN, NAME, RESET_KEY, fixed_credential
 from specter.testing.responder import Responder
-from specter.testing.simulation import START, Simulation
+from specter.testing.simulation import Host
 from specter.testing.site import Site
 from specter.tls.config import ClientTlsConfig, ServerTlsConfig
 from specter.tls.session import Resumption
@@ -31,7 +33,7 @@ DEFAULT_H3: Final = H3Config()
 SERVER_H3: Final = H3Config(enable_connect_protocol=True)
 
 
-class WebPair(Simulation):
+class WebPair(MovingSimulation):
     """What ``Server`` serves, in virtual time and without sockets; all of it follows from ``seed``."""
 
     def __init__(
@@ -49,6 +51,9 @@ class WebPair(Simulation):
         client_h3: H3Config = DEFAULT_H3,
         server_h3: H3Config = SERVER_H3,
         max_body: int = 1 << 20,
+        server_tls: ServerTlsConfig | None = None,
+        client_tls: ClientTlsConfig | None = None,
+        retry: bool = False,
         tickets: TicketKeeper | None = None,
         resumption: Resumption | None = None,
     ) -> None:
@@ -57,21 +62,31 @@ class WebPair(Simulation):
         self._delay = delay
         self._server_h3 = server_h3
         self._max_body = max_body
+        self._client_config, self._client_h3 = client_config, client_h3
+        self._client_tls = client_tls or ClientTlsConfig(server_name=NAME, verify=False)
         entropy = SeededEntropy(f"{seed} server")
-        tls = ServerTlsConfig(credentials=(fixed_credential().tls,), tickets=tickets)
-        self.endpoint = Endpoint(server_config, tls, entropy, wrap=self._wrap, reset_key=RESET_KEY)
+        tls = server_tls or ServerTlsConfig(credentials=(fixed_credential().tls,), tickets=tickets)
+        self.endpoint = Endpoint(server_config, tls, entropy, wrap=self._wrap, reset_key=RESET_KEY, retry=retry)
         self.add(self.endpoint, self.network.server)
-        self.client = self._connect(seed, client_config, client_h3, resumption)
-        self.client_host = self.add(self.client, CLIENT)
+        self.client, self.client_host = self.connect("client", CLIENT, resumption=resumption)
 
-    def _connect(
-        self, seed: int, config: QuicConfig, h3_config: H3Config, resumption: Resumption | None
-    ) -> FetchClient:
-        tls = ClientTlsConfig(server_name=NAME, verify=False)
-        entropy = SeededEntropy(f"{seed} client")
-        quic = Connection.client(config, tls, entropy, START, address=self.network.server, resumption=resumption)
+    @property
+    def moving(self) -> Connection:
+        quic = self.client.h3.quic
+        if not isinstance(quic, Connection):
+            raise TypeError("not a QUIC connection")
+        return quic
+
+    def connect(self, name: str, address: Address, *, resumption: Resumption | None = None) -> tuple[FetchClient, Host]:
+        """Put another client on the network, at ``address``; ``name`` is part of its seed."""
+        entropy = SeededEntropy(f"{self.network.seed} {name}")
+        server = self.network.server
+        quic = Connection.client(
+            self._client_config, self._client_tls, entropy, self.now, address=server, resumption=resumption
+        )
         remembered = b"" if resumption is None else resumption.session.application
-        return FetchClient(H3Connection(quic, h3_config, entropy=entropy, remembered=remembered), NAME)
+        client = FetchClient(H3Connection(quic, self._client_h3, entropy=entropy, remembered=remembered), NAME)
+        return client, self.add(client, address)
 
     def _wrap(self, connection: Connection) -> Responder:
         h3 = H3Connection(connection, self._server_h3)
