@@ -248,6 +248,9 @@ def _transfer(pair: Pair, plan: Scenario) -> None:
         over = schedule(pair, plan.uses)
         pair.run(lambda: over() or client.closed is not None, limit=LIMIT)
     pair.transfer(limit=LIMIT)
+    if any(use.kind is UseKind.REBIND for use in plan.uses):
+        client.connection.ping()  # of a client that is silent since then its server cannot know where it is
+        pair.poke()
 
 
 def _misled(pair: Pair, plan: Scenario) -> bool:

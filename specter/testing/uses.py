@@ -24,8 +24,7 @@ class UseKind(Enum):
     MIGRATE = "migrate"
     """The client moves to another port or, with an odd ``value``, to another host."""
     REBIND = "rebind"
-    """A NAT moves it, without its knowledge. When it waits for nothing any more it sends a PING: of a silent client
-    nobody learns where it is."""
+    """A NAT moves it, without its knowledge; what it is still to say shows where it is."""
     CLIENT_PAUSES = "client pauses"
     """It reads nothing for ``value`` milliseconds."""
     SERVER_PAUSES = "server pauses"
@@ -116,8 +115,6 @@ def _act(pair: Pair, use: Use) -> None:
             pair.migrate(host=bool(use.value & 1))
         case UseKind.REBIND:
             pair.rebind(host=bool(use.value & 1))
-            if client.done:
-                client.connection.ping()
         case UseKind.CLIENT_KEYS:
             client.connection.update_keys()
         case UseKind.SERVER_KEYS:
