@@ -10,12 +10,16 @@ import argparse
 import hashlib
 import importlib.util
 import random
+import re
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 FOUND = Path(__file__).parents[2] / ".cache" / "fuzz"
+SAID = 4_000
+"""Characters of a failure's log that are shown."""
 SLOW = 10.0
 """Seconds of computing for one input that count as a hang."""
 
@@ -27,6 +31,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--time", type=int, default=60, help="seconds (60)")
     parser.add_argument("--seed", type=int, default=0, help="of the mutations (0)")
     parser.add_argument("--plain", action="store_true", help="mutations only, even where atheris is installed")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--list", action="store_true", help="name the entry points")
     parser.add_argument("--native", action="store_true", help="name those that drive compiled modules")
     options = parser.parse_args(arguments)
@@ -36,6 +41,8 @@ def main(arguments: list[str]) -> int:
         parser.error("which entry point? see --list")
     if options.files:
         return _again(options.name, options.files)
+    if options.child:
+        return _fuzz(options.name, options.time)
     if not options.plain and importlib.util.find_spec("atheris") is not None:
         return _guided(options.name, options.time)
     return _plain(options.name, options.time, options.seed)
@@ -63,17 +70,34 @@ def _plain(name: str, seconds: int, seed: int) -> int:
     entry, chance = ENTRIES[name], random.Random(f"{name} {seed}")
     corpus = entry.corpus()
     one = _keeping(name, entry.one)
-    end, runs = time.monotonic() + seconds, 0
+    end = time.monotonic() + seconds
     for data in corpus:
         one(data)
+    runs = len(corpus)
     while time.monotonic() < end:
         one(mutate(chance, chance.choice(corpus), chance.choice(corpus)))
         runs += 1
-    print(f"{name}: {runs} mutations, no bug")
+    print(f"{name}: {runs:,} inputs in {seconds} s, no bug")
     return 0
 
 
 def _guided(name: str, seconds: int) -> int:
+    """Have a process look for bugs, guided by coverage; tell how many inputs it tried, or what it found."""
+    FOUND.mkdir(parents=True, exist_ok=True)
+    log = FOUND / f"{name}.log"
+    command = [sys.executable, "-m", "tests.fuzz", name, "--time", str(seconds), "--child"]
+    with log.open("wb") as output:
+        code = subprocess.run(command, stdout=output, stderr=output, check=False).returncode
+    said = log.read_text(errors="replace")
+    if code:
+        print(f"{said[-SAID:]}\n{name} failed; all of it is in {log}", file=sys.stderr)
+        return 1
+    (runs,) = re.findall(r"^stat::number_of_executed_units: *(\d+)$", said, re.MULTILINE)
+    print(f"{name}: {int(runs):,} inputs in {seconds} s, no bug")
+    return 0
+
+
+def _fuzz(name: str, seconds: int) -> int:
     """Hand over to libFuzzer, which ends the process; it calls inputs that take longer than ``SLOW`` a bug."""
     import atheris
 

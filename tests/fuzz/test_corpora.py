@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -83,6 +85,35 @@ def test_it_lists_the_entry_points(capsys: pytest.CaptureFixture[str]) -> None:
 def test_it_runs_until_its_time_is_over(capsys: pytest.CaptureFixture[str]) -> None:
     assert program.main(["varint", "--plain", "--time", "1"]) == 0
     assert "no bug" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("said", "code"), [("stat::number_of_executed_units: 1234567", 0), ("Bug: it hangs", 77)])
+def test_it_tells_what_a_guided_search_found(
+    said: str, code: int, toy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """libFuzzer itself runs in another process, and only where atheris is installed."""
+
+    def search(command: list[str], *, stdout: IO[bytes], **options: object) -> subprocess.CompletedProcess[bytes]:
+        assert command[-4:] == ["varint", "--time", "7", "--child"]
+        stdout.write(f"INFO: begins\n{said}\n".encode())
+        return subprocess.CompletedProcess(command, code)
+
+    monkeypatch.setattr(program.subprocess, "run", search)
+    monkeypatch.setattr(program.importlib.util, "find_spec", lambda name: name)
+    assert program.main(["varint", "--time", "7"]) == (1 if code else 0)
+    told = capsys.readouterr()
+    if code:
+        assert "Bug: it hangs" in told.err
+        assert str(toy / "varint.log") in told.err
+    else:
+        assert told.out == "varint: 1,234,567 inputs in 7 s, no bug\n"
+
+
+@pytest.mark.slow
+def test_a_guided_search(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("atheris")
+    assert program.main(["varint", "--time", "1"]) == 0
+    assert re.fullmatch(r"varint: [\d,]+ inputs in 1 s, no bug\n", capsys.readouterr().out)
 
 
 def test_it_keeps_an_input_that_fails(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
