@@ -290,6 +290,8 @@ class Relay:
         for index in range(len(batch)):
             start, end = batch.span(index)
             client = batch.address(index)
+            if outward and client is not None and client[:2] == self._upstream[:2]:
+                continue  # for a port that was ours until a rebinding, or somebody's before
             source, destination = (client, network.server) if outward else (network.server, client)
             network.send(source, destination, bytes(batch.view[start:end]), batch.ecn(index), now)
 

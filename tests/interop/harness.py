@@ -22,7 +22,8 @@ from tests.interop.servers.upstream import Upstream
 SCRIPTS = Path(__file__).parent / "servers"
 REPOSITORY = Path(__file__).parents[2]
 START_LIMIT = 15.0
-SIZES = (1, 1_000_000, 20_000_000, 100_000_000)
+SIZES = (1, 1_000_000, 2_000_000, 5_000_000, 20_000_000, 100_000_000)
+SMALL_FILES = 2_000
 PAGE = "".join(f"<p>Paragraph {number} of a page that compresses well, too.</p>\n" for number in range(20_000))
 
 
@@ -34,12 +35,20 @@ def content_digest(size: int) -> str:
     return digest.hexdigest()
 
 
+def small_file(number: int) -> bytes:
+    """Return what is in ``/small/number``, unlike any other."""
+    return f"small file {number}\n".encode()
+
+
 def write_content(root: Path) -> None:
-    """Write the files that every server serves as ``/bytes/N``."""
+    """Write the files that every server serves as ``/bytes/N`` and ``/small/N``."""
     (root / "bytes").mkdir(parents=True)
     for size in SIZES:
         with (root / "bytes" / str(size)).open("wb") as file:
             file.writelines(content_chunks(size, 1 << 20))
+    (root / "small").mkdir()
+    for number in range(SMALL_FILES):
+        (root / "small" / str(number)).write_bytes(small_file(number))
     (root / "pages").mkdir()
     (root / "pages" / "page.html").write_text(PAGE)
 

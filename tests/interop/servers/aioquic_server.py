@@ -1,6 +1,6 @@
 """An HTTP/3 server on aioquic, for the interop tests: ``/bytes/N``, ``/digest``, ``/echo``, tunnels, 404 for the rest.
 
-``/early`` says whether the request came before the end of the handshake.
+``/early`` says whether the request came before the end of the handshake; ``/update-keys`` makes the server do that.
 
 Prints ``ready`` once it listens and stops cleanly on SIGTERM.
 """
@@ -99,6 +99,9 @@ class Server(QuicConnectionProtocol):
     def _answer(self, stream_id: int, exchange: Exchange) -> None:
         assert self._http is not None
         status, body = exchange.answer(self.root)
+        if exchange.path == "/update-keys":
+            self._quic.request_key_update()
+            status, body = 200, b"done"
         if exchange.path == "/early":
             status, body = 200, b"yes" if self._early else b"no"
         headers = [
