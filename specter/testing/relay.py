@@ -88,13 +88,16 @@ class Relay:
         self._upstream = upstream
         self.rebind_every = rebind_every
         self.rebinding = rebinding
-        if rebind_every and rebinding == "address":
-            check_addresses(upstream)
         self._max_clients = max_clients
         self._calls: deque[Callable[[], None]] = deque()
         self._calls_lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopping = False
+        self._check_addresses(upstream)
+
+    def _check_addresses(self, upstream: udp.SocketAddress) -> None:
+        if self.rebind_every > 0 and self.rebinding == "address":
+            check_addresses(upstream)
 
     # -- what clients need to know ------------------------------------------------------------------
 
@@ -205,8 +208,10 @@ class Relay:
         """Lead clients to another server address from now on.
 
         Raises:
+            ValueError: the relay rebinds addresses, and there is only one towards that server.
             RuntimeError: the relay does not run.
         """
+        self._check_addresses(upstream)
         self._call(lambda: self._redirect(upstream))
 
     def _redirect(self, upstream: udp.SocketAddress) -> None:
@@ -244,10 +249,7 @@ class Relay:
     def _run(self) -> None:
         try:
             while not self._stopping:
-                try:
-                    self._turn()
-                except Exception:  # of a tap or a filter
-                    logger.exception("the relay lost a datagram")
+                self._turn()
             self._answer_calls()
         finally:
             self._translator.forget()
@@ -293,17 +295,28 @@ class Relay:
             if outward and client is not None and client[:2] == self._upstream[:2]:
                 continue  # for a port that was ours until a rebinding, or somebody's before
             source, destination = (client, network.server) if outward else (network.server, client)
-            network.send(source, destination, bytes(batch.view[start:end]), batch.ecn(index), now)
+            try:
+                network.send(source, destination, bytes(batch.view[start:end]), batch.ecn(index), now)
+            except Exception:  # of a tap or a filter
+                logger.exception("a datagram is lost")
 
     def _deliver(self, now: int) -> None:
         """Send on what is due, in order."""
         for transits in self._network.arrivals(now).values():
             for transit in transits:
-                if transit.to_server:
-                    self._gather(self._translator.towards_server(transit.source), transit)
-                else:
-                    self._gather(self._inside, transit)
+                handle = self._outlet(transit)
+                if handle is not None:
+                    self._gather(handle, transit)
         self._flush()
+
+    def _outlet(self, transit: Transit) -> udp.UdpSocket | None:
+        if not transit.to_server:
+            return self._inside
+        try:
+            return self._translator.towards_server(transit.source)
+        except OSError:  # too many files are open, for example
+            logger.exception("a datagram is lost")
+            return None
 
     def _gather(self, handle: udp.UdpSocket, transit: Transit) -> None:
         """Put a datagram where others for the same socket are."""

@@ -251,6 +251,27 @@ def test_where_there_is_only_one_address(peers: list[Peer]) -> None:
         relay.rebind("port")
     with pytest.raises(ValueError, match="not towards ::1"):
         Relay(("::1", 443), rebind_every=1, rebinding="address")
+    with (
+        Relay(("127.0.0.1", 443), rebind_every=60, rebinding="address") as relay,
+        pytest.raises(ValueError, match="not towards ::1"),
+    ):
+        relay.redirect(("::1", 443))
+
+
+def test_no_socket_towards_the_server(caplog: pytest.LogCaptureFixture) -> None:
+    with (
+        caplog.at_level(logging.ERROR, "specter.testing"),
+        Relay(("255.255.255.255", 9)) as relay,
+        client_of(relay) as near,
+    ):
+        near.send(b"x")
+        settled(relay, 1)
+        relay.rebind()
+        near.send(b"x")
+        settled(relay, 2)
+        relay.rebind()
+        assert relay.bindings == 0
+    assert caplog.text.count("a datagram is lost") == 2
 
 
 def test_another_server(peers: list[Peer]) -> None:
@@ -349,9 +370,9 @@ def test_a_filter_that_fails_costs_its_datagram(peers: list[Peer], caplog: pytes
     relay = Relay(far.address)
     relay.filters.append(lambda transit: 1 // len(transit.data) > 0)
     with caplog.at_level(logging.ERROR, "specter.testing"), relay, client_of(relay) as near:
-        near.send(b"")
-        near.send(b"x")
-        assert near.recv(100) == b"x"
+        for data in (b"", b"x", b"", b"y"):
+            near.send(data)
+        assert (near.recv(100), near.recv(100)) == (b"x", b"y")
     assert "ZeroDivisionError" in caplog.text
 
 
