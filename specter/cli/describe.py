@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import specter
+from specter.h3.qlog import REDACTED
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from specter.cli.display import Display
 
 __all__ = ["Narrator", "connection_facts", "header_block", "timing_line", "version_text"]
+
+HIDDEN: Final = "(redacted)"
+"""What ``-v`` says is shown to others; ``-i`` writes the fields of a response as they are."""
 
 
 def version_text() -> str:
@@ -75,7 +79,8 @@ def _message(
     yield f"{lead} ", style, _printable(first.encode())
     for name, value in fields:
         if not name.startswith(b":"):
-            yield f"{lead} ", style, f"{_printable(name)}: {_printable(value)}"
+            shown = HIDDEN if name in REDACTED else _printable(value)
+            yield f"{lead} ", style, f"{_printable(name)}: {shown}"
     yield lead, style, ""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from specter.quic.events import (
@@ -29,7 +29,7 @@ class RequestReceived:
     authority: bytes
     path: bytes
     protocol: bytes
-    headers: Headers
+    headers: Headers = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class InformationalReceived:
 
     stream_id: int
     status: int
-    headers: Headers
+    headers: Headers = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class ResponseReceived:
 
     stream_id: int
     status: int
-    headers: Headers
+    headers: Headers = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class BodyReadable:
 @dataclass(frozen=True, slots=True)
 class TrailersReceived:
     stream_id: int
-    headers: Headers
+    headers: Headers = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

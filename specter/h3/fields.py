@@ -75,11 +75,17 @@ class RequestHead(NamedTuple):
     headers: tuple[Line, ...]
     content_length: int | None
 
+    def __repr__(self) -> str:
+        return f"<RequestHead {self.method!r} with {len(self.headers)} field lines>"
+
 
 class ResponseHead(NamedTuple):
     status: int
     headers: tuple[Line, ...]
     content_length: int | None
+
+    def __repr__(self) -> str:
+        return f"<ResponseHead {self.status} with {len(self.headers)} field lines>"
 
 
 def section_size(lines: Lines) -> int:

@@ -54,7 +54,7 @@ class ClientHello:
 
     random: bytes
     cipher_suites: tuple[int, ...]
-    extensions: dict[int, bytes]
+    extensions: dict[int, bytes] = field(repr=False)
     session_id: bytes = b""
 
     @classmethod

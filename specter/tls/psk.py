@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from cryptography import x509
@@ -25,7 +25,7 @@ _BINDER_OVERHEAD: Final = 2 + 1
 class Identity:
     """A ticket that a client offers, and the age it says it has (milliseconds, obscured)."""
 
-    ticket: bytes
+    ticket: bytes = field(repr=False)
     obfuscated_age: int
 
 

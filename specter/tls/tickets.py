@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -42,7 +42,7 @@ class Ticket:
     It is good for connections to ``server_name`` that begin in ``quic_version``.
     """
 
-    secret: bytes
+    secret: bytes = field(repr=False)
     cipher_suite: int
     issued: int
     age_add: int
