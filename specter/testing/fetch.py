@@ -43,6 +43,7 @@ class Fetch:
         self.complete = False
         self.failed: events.ExchangeFailed | None = None
         self.stopped = False
+        self.cancelled = False
         self.sent = 0
         self._pieces: Iterator[bytes] = iter([body] if isinstance(body, bytes) else body)
         self._pending = memoryview(b"")
@@ -50,7 +51,7 @@ class Fetch:
     @property
     def done(self) -> bool:
         """Whether nothing more will come."""
-        return self.complete or self.failed is not None
+        return self.complete or self.cancelled or self.failed is not None
 
     @property
     def over(self) -> bool:
@@ -182,6 +183,17 @@ class FetchClient:
                     self._open.pop(fetch.stream_id, None)
             moved = {}
         self._begin()
+
+    def cancel(self, fetch: Fetch) -> None:
+        """Give a request up that is not done, whether or not it was sent."""
+        if fetch in self._waiting:
+            self._waiting.remove(fetch)
+        elif self._open.pop(fetch.stream_id, None) is None:
+            return
+        else:
+            self.h3.cancel(fetch.stream_id)
+        fetch.cancelled = True
+        self.work()
 
     def resume(self) -> None:
         """Read response bodies again."""

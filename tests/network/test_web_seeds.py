@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
+from specter.errors import LocalProtocolError
 from specter.quic.config import QuicConfig
+from specter.quic.errors import CannotMigrate
 from specter.testing.content import content, content_chunks
 from specter.testing.fetch import Fetch
 from specter.testing.replay import scenario
@@ -42,7 +46,50 @@ def begin(web: WebPair, chance: random.Random) -> tuple[Fetch, int | None]:
     return web.start(f"/{kind}", headers=fields), -1
 
 
+def disturb(web: WebPair, chance: random.Random, fetches: list[Fetch]) -> Callable[[], bool]:
+    """Have up to four things happen on the way: what a program, its user and its network may do at any time.
+
+    Returns what tells whether all of them did.
+    """
+    ahead: list[object] = []
+
+    def pause() -> None:
+        web.client.reading = False
+        appoint(chance.random(), web.client.resume)
+
+    def migrate() -> None:
+        with suppress(CannotMigrate):
+            web.migrate(host=chance.random() < 0.5)
+
+    def keys() -> None:
+        with suppress(LocalProtocolError):
+            web.moving.update_keys()
+
+    def rebind() -> None:
+        if web.moving.confirmed:  # before that, packets from elsewhere are nobody's (RFC 9000, section 9)
+            web.rebind(host=chance.random() < 0.5)
+
+    def appoint(after: float, action: Callable[[], object]) -> None:
+        def act() -> None:
+            ahead.remove(act)
+            if web.client.closed is None:
+                action()
+                web.flush(web.client_host)
+
+        ahead.append(act)
+        web.at(after, act)
+
+    things: list[Callable[[], object]] = [pause, migrate, keys, rebind]
+    things += [lambda: web.client.cancel(chance.choice(fetches))] * 3
+    for _ in range(chance.choice([0, 0, 1, 2, 4])):
+        appoint(chance.uniform(0.0, 2.0), chance.choice(things))
+    return lambda: not ahead
+
+
 def check(fetch: Fetch, expected: int | None) -> None:
+    if fetch.cancelled:
+        assert not fetch.complete
+        return
     if expected is None:
         assert fetch.failed is not None
         return
@@ -62,10 +109,18 @@ def run(seed: int) -> None:
         server_config=with_control_streams(plan.server),
     )
     fetches = [begin(web, chance) for _ in range(chance.randrange(1, 15))]
-    web.run(lambda: web.client.done or web.client.closed is not None, limit=600)
+    undisturbed = disturb(web, random.Random(f"{seed} web uses"), [fetch for fetch, _ in fetches])
+
+    def done() -> bool:
+        return web.client.closed is not None or (web.client.done and web.moving.confirmed and undisturbed())
+
+    web.run(done, limit=600)
+    web.moving.ping()  # of a client that is silent since a rebinding its server cannot know where it is
+    web.flush(web.client_host)
     for fetch, expected in fetches:
         check(fetch, expected)
     responder = web.responder
+    web.run(lambda: responder.describe().startswith("0 exchanges"), limit=600)
     web.run(lambda: responder.h3.quic.stats.bytes_in_flight == 0, limit=600)  # type: ignore[attr-defined]
     assert responder.describe().startswith("0 exchanges")
     web.close()
