@@ -13,6 +13,7 @@ from specter.errors import ConnectError
 from specter.net import clock
 from specter.net.budget import Budget, Wait
 from specter.net.driver import Event
+from specter.tls.names import ip_address
 
 __all__ = ["Overrides", "Resolver", "interleave", "literal"]
 
@@ -27,9 +28,8 @@ TICK: Final = clock.SECOND // 4
 
 def literal(host: str, port: int) -> Address | None:
     """Return the socket address of a host that is an IP address, None for a name."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
+    address = ip_address(host)
+    if address is None:
         return None
     if isinstance(address, ipaddress.IPv6Address):
         scope = address.scope_id
@@ -44,6 +44,17 @@ def _scope(name: str) -> int:
         return socket.if_nametoindex(name)
     except OSError as error:
         raise ConnectError(f"no network interface {name!r}") from error
+
+
+def loopback(host: str, port: int) -> list[Address]:
+    """Return the addresses of ``localhost`` and the names below it, none for others (RFC 6761, section 6.3).
+
+    Nobody is asked, so nobody can lie. IPv4 comes first: few servers on a loopback interface have IPv6 alone.
+    """
+    name = host.lower().removesuffix(".")
+    if name != "localhost" and not name.endswith(".localhost"):
+        return []
+    return [("127.0.0.1", port), ("::1", port, 0, 0)]
 
 
 def interleave(addresses: Iterable[Address]) -> list[Address]:
@@ -65,6 +76,8 @@ def system_lookup(host: str, port: int) -> list[Address]:
 
 class Resolver:
     """Resolves with ``overrides`` first, then the system, in a thread so that time limits and Ctrl-C work.
+
+    IP addresses and ``localhost`` are known without asking.
 
     A lookup that is given up goes on in its daemon thread until the system answers; its answer is dropped.
     """
@@ -94,8 +107,9 @@ class Resolver:
         if chosen:
             return interleave(address for text in chosen if (address := literal(text, port)) is not None)
         address = literal(host, port)
-        if address is not None:
-            return [address]
+        known = loopback(host, port) if address is None else [address]
+        if known:
+            return known
         return interleave(await self._ask(_Query(self._lookup, host, port, event()), budget, stop))
 
     async def _ask(self, query: _Query, budget: Budget, stop: Callable[[], None]) -> Sequence[Address]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 
 from specter._entropy import Entropy
@@ -11,6 +10,7 @@ from specter.tls.config import ClientTlsConfig
 from specter.tls.extensions import Extension, ExtensionType
 from specter.tls.key_exchange import PrivateShare
 from specter.tls.messages import RANDOM_SIZE, ClientHello
+from specter.tls.names import ip_address
 from specter.tls.psk import PskOffer
 
 
@@ -53,11 +53,7 @@ def second_hello(first: ClientHello, share: tuple[int, bytes] | None, cookie: by
 
 def host_name(name: str) -> str:
     """Return what server_name says for a host, ``""`` for an IP address, which it must not say."""
-    try:
-        ipaddress.ip_address(name.partition("%")[0])
-    except ValueError:
-        return name.removesuffix(".")
-    return ""
+    return name.removesuffix(".") if ip_address(name.partition("%")[0]) is None else ""
 
 
 def _standard(

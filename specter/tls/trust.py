@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import ipaddress
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path, PurePath
@@ -29,6 +28,7 @@ from cryptography.x509.verification import (
 
 from specter.tls.alerts import AlertDescription, CertificateCheck, CertificateFailure
 from specter.tls.anchors import load_path, load_pem, system_path
+from specter.tls.names import ip_address
 
 _MIN_RSA_BITS: Final = 2048
 _CLIENT: Final = "client"
@@ -157,10 +157,8 @@ def _at(builder: PolicyBuilder, moment: datetime.datetime | None) -> PolicyBuild
 
 
 def _subject(name: str) -> Subject:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(name.partition("%")[0]))
-    except ValueError:
-        return x509.DNSName(name.removesuffix("."))
+    address = ip_address(name.partition("%")[0])
+    return x509.DNSName(name.removesuffix(".")) if address is None else x509.IPAddress(address)
 
 
 def _anchor_policy() -> ExtensionPolicy:

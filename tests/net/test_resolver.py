@@ -48,6 +48,18 @@ def test_addresses_need_no_lookup() -> None:
     assert literal("example.com", 443) is None
 
 
+@pytest.mark.parametrize("name", ["localhost", "LocalHost", "localhost.", "app.localhost", "a.b.localhost."])
+def test_localhost_needs_no_lookup(name: str) -> None:
+    """RFC 6761, section 6.3."""
+    assert resolve(Resolver(lookup=never), name, 443, Budget.of()) == [("127.0.0.1", 443), ("::1", 443, 0, 0)]
+    assert resolve(Resolver({name: "192.0.2.1"}, never), name, 443, Budget.of()) == [V4]
+
+
+@pytest.mark.parametrize("name", ["notlocalhost", "localhost.example", "localhost.example.", "local.host"])
+def test_names_that_only_look_like_localhost(name: str) -> None:
+    assert resolve(Resolver(lookup=lambda *_: [V4]), name, 443, Budget.of()) == [V4]
+
+
 def test_an_unknown_zone() -> None:
     with pytest.raises(ConnectError, match="interface"):
         literal("fe80::1%nosuchinterface", 443)
