@@ -2,8 +2,8 @@
 # cython: embedsignature=True
 """UDP in bursts on Linux: recvmmsg, UDP_GRO, sendmmsg, UDP_SEGMENT; ``specter._reference.udp`` is the specification.
 
-What the kernel lacks is found out by trying, remembered per socket, and done without. Other systems have no such
-calls: there this module does not import, and the reference serves.
+What the kernel lacks is found out by trying, remembered per socket, and done without. UDP_GRO is for sockets that have
+received something. Other systems have no such calls: there this module does not import, and the reference serves.
 """
 
 cimport cython
@@ -90,6 +90,7 @@ cdef enum:
     FAULTS = 16
     PROBE_AFTER = 64
     PLAIN_FOR = 4096
+    PLAIN_FIRST = 64
 
 
 cdef struct Scratch:
@@ -163,10 +164,10 @@ cdef class UdpSocket:
         self.label = None
         self.failure = None
         self._gso = True
-        self._gro_known = self._set_gro(True)
-        self._gro = self._gro_known
+        self._gro_known = True  # until it is tried: to turn it on, and off at the end, costs each processor a stop
+        self._gro = False
         self._uncoalesced = 0
-        self._plain_left = 0
+        self._plain_left = PLAIN_FIRST
 
     @classmethod
     def connect(cls, address, *, local=None, buffer_size=_reference.BUFFER_SIZE):
@@ -285,7 +286,7 @@ cdef class UdpSocket:
         self._plain_left -= got
         if got < slots:
             if self._plain_left <= 0 and self._gro_known:
-                self._gro = self._set_gro(True)
+                self._gro = self._gro_known = self._set_gro(True)
                 self._uncoalesced = 0
             return 0
         return got
