@@ -30,23 +30,13 @@ ROOT = Path(__file__).resolve().parent
 SOURCES = Path("specter", "_speedups")
 MODES = ("auto", "pure", "require")
 LINUX_ONLY = ("udp",)
-LAYERS = ("quic", "quic/congestion", "h3", "net")
-HOT = {  # of these packages only what works for every packet or request: a wheel has to stay small
+LAYERS = ("tls", "quic", "quic/congestion", "h3", "net")
+HOT = {  # of these packages only what works for every packet, request or handshake: a wheel has to stay small
+    "tls": ("extensions", "key_schedule", "reader"),
     "quic": (
-        *(
-            "close",
-            "connection",
-            "core",
-            "delivery",
-            "dispatch",
-            "ecn",
-            "events",
-            "flow",
-            "inbound",
-            "lull",
-            "outbound",
-        ),
-        *("pacing", "path", "paths", "probing", "recovery", "rtt", "space", "streams", "timers", "traced"),
+        *("cids", "close", "connection", "core", "delivery", "dispatch", "ecn", "events", "flight", "flow", "inbound"),
+        *("lull", "outbound", "pacing", "packet", "path", "paths", "probing", "recovery", "rtt", "space"),
+        *("stream_ids", "streams", "timers", "traced"),
     ),
     "h3": (
         *("connection", "events", "exchanges", "fields", "frames", "qlog", "qpack", "receiving", "request_stream"),
@@ -58,6 +48,8 @@ HOT = {  # of these packages only what works for every packet or request: a whee
     ),
 }
 NATIVE = "specter._native"
+COMPACT = ("-fno-asynchronous-unwind-tables",)
+"""No exception is thrown in C; where frames are unwound for another reason (a thread exits), that ends there."""
 
 
 def build_mode() -> str:
@@ -84,7 +76,7 @@ def extensions() -> list[Extension]:
 def compiler_options(unix: bool) -> dict[str, list[Any]]:
     """Return what each extension is compiled and linked with."""
     sanitize = os.environ.get("SPECTER_SANITIZE", "")
-    compile_args = ["-O2", "-g0"] if unix else ["/O2"]
+    compile_args = ["-O2", "-g0", *COMPACT] if unix else ["/O2"]
     if sanitize:
         compile_args = [f"-fsanitize={sanitize}", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all", "-O1", "-g"]
     macros = [("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")] if flag("SPECTER_LINETRACE") else []
@@ -131,7 +123,10 @@ def translate_layers(modules: list[Extension], unix: bool) -> None:
         new = found[module.name.removeprefix(f"{NATIVE}.")]
         module.sources, module.depends = new.sources, new.depends
         module.include_dirs = [*new.include_dirs, *(f"{folder}/specter/_native" for folder in new.include_dirs)]
-        module.extra_compile_args = [*new.extra_compile_args, *(("-Os", "-fvisibility=hidden") if unix else ())]
+        module.extra_compile_args = [
+            *new.extra_compile_args,
+            *(("-Os", "-fvisibility=hidden", *COMPACT) if unix else ()),
+        ]
         module.extra_link_args = ["-s"] if sys.platform == "linux" else []
 
 

@@ -1,6 +1,6 @@
 """The protocol layers compiled: the same source files as extension modules, where the build made them.
 
-``quic``, ``h3`` and ``net`` are plain typed Python. A wheel for a platform also carries their hot part compiled by
+``tls``, ``quic``, ``h3`` and ``net`` are plain typed Python. A wheel for a platform also has their hot part compiled by
 mypyc, one shared library and a stub a module, in folders below this one that mirror the packages. ``prefer`` puts
 such a folder in front of a package's search path; nothing else knows of it. In a working copy modules older than
 their sources are not used.
