@@ -129,7 +129,7 @@ class TransportParameters:
         return self.max_ack_delay * _MILLISECOND
 
 
-_RANGES: Final[dict[ParameterId, tuple[int, int]]] = {
+_RANGES: Final[dict[int, tuple[int, int]]] = {
     ParameterId.MAX_IDLE_TIMEOUT: (0, VARINT_MAX),
     ParameterId.MAX_UDP_PAYLOAD_SIZE: (1200, VARINT_MAX),
     ParameterId.INITIAL_MAX_DATA: (0, VARINT_MAX),
@@ -156,7 +156,8 @@ _SERVER_ONLY: Final = frozenset(
     }
 )
 
-_KNOWN: Final = frozenset(ParameterId)
+_NAMES: Final[dict[int, str]] = {int(known): known.name.lower() for known in sorted(ParameterId)}
+"""The fields of the parameters we understand, in ascending order of the identifiers."""
 _DEFAULTS: Final[dict[str, Any]] = {field.name: field.default for field in fields(TransportParameters)}
 
 _REMEMBERED_LIMITS: Final = (
@@ -187,13 +188,14 @@ def to_items(params: TransportParameters, order: Sequence[int] | None = None) ->
     """
     unknown = dict(params.unknown)
     chosen = list(dict.fromkeys(order or ()))
-    rest = [int(known) for known in sorted(_KNOWN) if known not in chosen and not _is_default(params, known)]
-    rest += [identifier for identifier in unknown if identifier not in chosen and identifier not in _KNOWN]
+    rest = [known for known, name in _NAMES.items() if known not in chosen and getattr(params, name) != _DEFAULTS[name]]
+    rest += [identifier for identifier in unknown if identifier not in chosen and identifier not in _NAMES]
     items = []
     for identifier in chosen + rest:
-        value = _encode_value(params, identifier) if identifier in _KNOWN else unknown.get(identifier)
+        name = _NAMES.get(identifier)
+        value = unknown.get(identifier) if name is None else _encode_value(identifier, getattr(params, name))
         if value is not None:
-            items.append((identifier, value))
+            items.append((int(identifier), value))
     return items
 
 
@@ -218,29 +220,22 @@ def encode_integer(value: int, width: int = 0) -> bytes:
     return (prefix << (8 * width - 2) | value).to_bytes(width, "big")
 
 
-def _is_default(params: TransportParameters, identifier: ParameterId) -> bool:
-    name = identifier.name.lower()
-    return bool(getattr(params, name) == _DEFAULTS[name])
-
-
-def _encode_value(params: TransportParameters, identifier: int) -> bytes | None:
-    known = ParameterId(identifier)
-    value = getattr(params, known.name.lower())
+def _encode_value(known: int, value: Any) -> bytes | None:
     if known in _FLAGS:
         return b"" if value else None
     if value is None:
         return None
-    encoded = _encode_known(known, value)
     try:
+        if known in _RANGES:
+            return frames.encode_varint(_in_range(known, value))
+        encoded = _encode_known(value)
         _decode_value(known, encoded, from_server=True)
     except TransportError as error:
         raise ValueError(error.reason) from None
     return encoded
 
 
-def _encode_known(known: ParameterId, value: Any) -> bytes:
-    if known in _RANGES:
-        return frames.encode_varint(value)
+def _encode_known(value: Any) -> bytes:
     if isinstance(value, PreferredAddress):
         return _encode_preferred_address(value)
     if isinstance(value, VersionInformation):
@@ -270,9 +265,9 @@ def decode(data: bytes | memoryview, *, from_server: bool) -> TransportParameter
     unknown: list[tuple[int, bytes]] = []
     room = MAX_UNKNOWN_BYTES
     for identifier, value in decode_raw(data):
-        if identifier in _KNOWN:
-            known = ParameterId(identifier)
-            values[known.name.lower()] = _decode_value(known, value, from_server)
+        name = _NAMES.get(identifier)
+        if name is not None:
+            values[name] = _decode_value(identifier, value, from_server)
         elif len(unknown) < MAX_UNKNOWN and len(value) <= room:
             unknown.append((identifier, value))
             room -= len(value)
@@ -313,27 +308,31 @@ def encode_limits(params: TransportParameters) -> bytes:
     return b"".join(frames.encode_varint(getattr(params, name)) for name in _REMEMBERED_LIMITS)
 
 
-def _decode_value(known: ParameterId, value: bytes, from_server: bool) -> object:
-    if known in _SERVER_ONLY and not from_server:
-        _fail(f"{known.name.lower()} from a client")
+def _decode_value(known: int, value: bytes, from_server: bool) -> object:
+    if not from_server and known in _SERVER_ONLY:
+        _fail(f"{_NAMES[known]} from a client")
     if known in _RANGES:
         return _decode_integer(known, value)
     if known in _FLAGS:
         if value:
-            _fail(f"{known.name.lower()} is not empty")
+            _fail(f"{_NAMES[known]} is not empty")
         return True
-    if known is ParameterId.VERSION_INFORMATION:
+    if known == ParameterId.VERSION_INFORMATION:
         return _decode_version_information(value, from_server)
     return _DECODERS.get(known, _decode_connection_id)(value)
 
 
-def _decode_integer(known: ParameterId, value: bytes) -> int:
+def _decode_integer(known: int, value: bytes) -> int:
     number, pos = _read_varint(value, 0, len(value))
-    low, high = _RANGES[known]
     if pos != len(value):
-        _fail(f"{known.name.lower()} has trailing bytes")
+        _fail(f"{_NAMES[known]} has trailing bytes")
+    return _in_range(known, number)
+
+
+def _in_range(known: int, number: int) -> int:
+    low, high = _RANGES[known]
     if not low <= number <= high:
-        _fail(f"{known.name.lower()} is {number}, outside {low} to {high}")
+        _fail(f"{_NAMES[known]} is {number}, outside {low} to {high}")
     return number
 
 
@@ -377,7 +376,7 @@ def _decode_version_information(value: bytes, from_server: bool) -> VersionInfor
     return VersionInformation(chosen, tuple(available))
 
 
-_DECODERS: Final[dict[ParameterId, Callable[[bytes], object]]] = {
+_DECODERS: Final[dict[int, Callable[[bytes], object]]] = {
     ParameterId.STATELESS_RESET_TOKEN: _decode_reset_token,
     ParameterId.PREFERRED_ADDRESS: _decode_preferred_address,
 }
