@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Protocol, TypeAlias
 
 from cryptography.exceptions import InvalidTag
@@ -126,12 +127,14 @@ def libcrypto() -> str:
 # --- key derivation
 
 
-def expand_label(suite: int | str | HashAlgorithm, secret: bytes, label: bytes, length: int) -> bytes:
-    """HKDF-Expand-Label with an empty context (RFC 8446, section 7.1); ``label`` is without ``tls13``.
+def expand_label(
+    suite: int | str | HashAlgorithm, secret: bytes, label: bytes, length: int, context: bytes = b""
+) -> bytes:
+    """HKDF-Expand-Label (RFC 8446, section 7.1); ``label`` is without ``tls13``.
 
     ``suite`` is a cipher suite number, a :mod:`hashlib` name, or a hash of ``cryptography``.
     """
-    return _expand_label(_hash_name(suite), secret, label, length)
+    return _expand_label(_hash_name(suite), secret, label, length, context)
 
 
 def _hash_name(suite: int | str | HashAlgorithm) -> str:
@@ -140,16 +143,21 @@ def _hash_name(suite: int | str | HashAlgorithm) -> str:
     return suite if isinstance(suite, str) else suite.name
 
 
-def _expand_label(hash_name: str, secret: bytes, label: bytes, length: int) -> bytes:
-    full = b"tls13 " + label
-    info = length.to_bytes(2, "big") + bytes((len(full),)) + full + b"\0"
-    output = block = b""
-    counter = 1
+def _expand_label(hash_name: str, secret: bytes, label: bytes, length: int, context: bytes = b"") -> bytes:
+    info = b"".join((_length_and_label(length, label), bytes((len(context),)), context))
+    output = block = hmac.digest(secret, info + b"\x01", hash_name)
+    counter = 2
     while len(output) < length:
         block = hmac.digest(secret, block + info + bytes((counter,)), hash_name)
         output += block
         counter += 1
     return output[:length]
+
+
+@lru_cache(maxsize=64)
+def _length_and_label(length: int, label: bytes) -> bytes:
+    full = b"tls13 " + label
+    return length.to_bytes(2, "big") + bytes((len(full),)) + full
 
 
 def initial_secrets(version: int, dcid: bytes) -> tuple[bytes, bytes]:

@@ -7,9 +7,7 @@ import hmac
 from functools import cache
 from typing import Final
 
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
-
+from specter._backend import protection
 from specter.tls.ciphers import hash_name
 
 CLIENT_HANDSHAKE_TRAFFIC: Final = b"c hs traffic"
@@ -22,7 +20,6 @@ RESUMPTION: Final = b"res master"
 _RESUMPTION_BINDER: Final = b"res binder"
 
 _MESSAGE_HASH: Final = 254
-_ALGORITHMS: Final[dict[str, hashes.HashAlgorithm]] = {"sha256": hashes.SHA256(), "sha384": hashes.SHA384()}
 
 
 class Transcript:
@@ -59,7 +56,7 @@ class KeySchedule:
 
     def derive(self, label: bytes, digest: bytes) -> bytes:
         """Derive-Secret from the current secret for a transcript hash."""
-        return expand_label(self._name, self._secret, label, digest, self.hash_size)
+        return protection.expand_label(self._name, self._secret, label, self.hash_size, digest)
 
     def binder(self, digest: bytes) -> bytes:
         """Return the binder of a ticket's secret: for the Early Secret and the hash of a truncated ClientHello."""
@@ -75,27 +72,20 @@ class KeySchedule:
 
     def finished_mac(self, base_key: bytes, digest: bytes) -> bytes:
         """Return the ``verify_data`` of a Finished message."""
-        key = expand_label(self._name, base_key, b"finished", b"", self.hash_size)
+        key = protection.expand_label(self._name, base_key, b"finished", self.hash_size)
         return hmac.digest(key, digest, self._name)
 
     def ticket_secret(self, resumption_secret: bytes, nonce: bytes) -> bytes:
         """Return the PSK that belongs to a NewSessionTicket."""
-        return expand_label(self._name, resumption_secret, b"resumption", nonce, self.hash_size)
+        return protection.expand_label(self._name, resumption_secret, b"resumption", self.hash_size, nonce)
 
     def erase(self) -> None:
         """Forget the current secret; ``derive`` is over."""
         self._secret = b""
 
     def _advance(self, material: bytes) -> None:
-        salt = expand_label(self._name, self._secret, b"derived", empty_hash(self._name), self.hash_size)
+        salt = protection.expand_label(self._name, self._secret, b"derived", self.hash_size, empty_hash(self._name))
         self._secret = _extract(self._name, salt, material)
-
-
-def expand_label(name: str, secret: bytes, label: bytes, context: bytes, size: int) -> bytes:
-    """HKDF-Expand-Label with the hash ``name`` (``"sha256"`` or ``"sha384"``)."""
-    label = b"tls13 " + label
-    info = b"".join((size.to_bytes(2, "big"), bytes((len(label),)), label, bytes((len(context),)), context))
-    return HKDFExpand(_ALGORITHMS[name], size, info).derive(secret)
 
 
 @cache

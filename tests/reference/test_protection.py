@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -133,12 +134,21 @@ def test_key_derivation(protection, who, key, iv, hp):
         assert protection.expand_label(suite, secret, b"quic hp", 16).hex() == hp
 
 
+@pytest.mark.parametrize("length", [0, 1, 32, 33, 100])
+@pytest.mark.parametrize("context", [b"", bytes(32), bytes(range(255))])
+def test_expand_label_with_a_context(protection, length, context):
+    info = length.to_bytes(2, "big") + b"\x09tls13 abc" + bytes([len(context)]) + context
+    expected = HKDFExpand(hashes.SHA256(), length, info).derive(b"s" * 32) if length else b""
+    assert protection.expand_label("sha256", b"s" * 32, b"abc", length, context) == expected
+    assert protection.expand_label("sha256", b"s" * 32, b"abc", length, context=context) == expected
+    with pytest.raises(ValueError, match="bytes must be in range"):
+        protection.expand_label("sha256", b"s" * 32, b"abc", length, bytes(256))
+
+
 def test_expand_label_beyond_one_block(protection):
     long = protection.expand_label(0x1302, bytes(48), b"x", 200)
     assert len(long) == 200
     assert protection.expand_label(0x1302, bytes(48), b"x", 0) == b""
-    from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
-
     info = b"\x00\xc8\x07tls13 x\x00"
     assert long == HKDFExpand(hashes.SHA384(), 200, info).derive(bytes(48))
 

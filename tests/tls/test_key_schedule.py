@@ -7,6 +7,7 @@ import hashlib
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
+from specter._backend import protection
 from specter.tls import key_schedule as keys
 from specter.tls.ciphers import CipherSuite
 from specter.tls.key_schedule import KeySchedule, Transcript
@@ -65,7 +66,7 @@ def test_application_secrets(schedule: KeySchedule) -> None:
 
 
 def test_finished_key(schedule: KeySchedule) -> None:
-    key = keys.expand_label("sha256", bytes.fromhex(SERVER_HANDSHAKE), b"finished", b"", 32)
+    key = protection.expand_label("sha256", bytes.fromhex(SERVER_HANDSHAKE), b"finished", 32)
     assert key.hex() == "008d3b66f816ea559f96b537e885c31fc068bf492c652f01f288a1d8cdc19fc8"
     assert len(schedule.finished_mac(bytes(32), bytes(32))) == 32
 
