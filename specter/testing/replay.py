@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from specter._wire import NEVER
 from specter.quic.config import MILLISECOND, QuicConfig
 from specter.quic.early_data import EarlyDataStatus
 from specter.quic.errors import TransportErrorCode
@@ -263,9 +264,10 @@ def _end_early(pair: Pair, ending: Ending) -> str:
     """Close while things are under way; the other side has to hear of it, or to notice. Return how that was."""
     servers: dict[int, Application] = {}
 
-    def look() -> bool:
+    def over() -> bool:
         servers.update((id(engine), engine) for engine in pair.applications)
-        return all(end.closed is not None for end in (pair.client, *servers.values()))
+        ended = all(end.closed is not None for end in (pair.client, *servers.values()))
+        return ended and bool(closing) and pair.next_instant() == NEVER
 
     def close() -> None:
         side = pair.client if ending.by_client else next(iter(pair.applications), pair.client)
@@ -276,9 +278,7 @@ def _end_early(pair: Pair, ending: Ending) -> str:
 
     closing: list[Application] = []
     pair.at(ending.after, close)
-    pair.run(lambda: look() and bool(closing), limit=LIMIT)
-    pair.settle(limit=LIMIT)
-    look()
+    pair.run(over, limit=LIMIT)
     _check_early_end(pair, closing[0], [pair.client, *servers.values()])
     return f"early: {_how(pair.client, *servers.values())}"
 
