@@ -85,6 +85,18 @@ def asynchronous(stage: Stage, case: Case) -> Verdict:
     return stage.loop.run(work())
 
 
+def tunnel(stage: Stage, case: Case) -> Verdict:
+    stage.origin.show(server_tls(case))
+    with specter.Client(**stage.options(case)) as client:
+        try:
+            with client.tunnel(f"{stage.url(case)}echo", "echo") as opened:
+                opened.send(HELLO.encode(), eof=True)
+                assert opened.receive() == HELLO.encode()
+        except specter.Error as error:
+            return Verdict(type(error), str(error), getattr(error, "check", ""))
+        return Verdict()
+
+
 def command(stage: Stage, case: Case) -> Verdict:
     stage.origin.show(server_tls(case))
     words = ["--silent", "--show-error", "--cacert", stage.ca_file(case)]
@@ -278,6 +290,22 @@ def moved(stage: Stage, case: Case) -> Verdict:
         return get(client, stage.url(case))[0]
 
 
+def rebound(stage: Stage, case: Case) -> Verdict:
+    """A NAT forgets the client, who notices nothing; the next connection is judged anew."""
+    stage.origin.greet(case.host)
+    with specter.Client(**stage.options(case, session_cache=False)) as client:
+        url = stage.url(case, stage.relay)
+        assert get(client, url)[1] is not None
+        stage.origin.show(server_tls(case))
+        before, address = stage.origin.handshakes(), stage.origin.newest_client()
+        stage.relay.rebind()
+        assert get(client, url)[1].connection.peer_certificates[0].issuer.rfc4514_string() == "CN=The house"
+        assert stage.origin.handshakes() == before
+        assert stage.origin.newest_client() != address
+        drop(client)
+        return get(client, url)[0]
+
+
 def pooled(stage: Stage, case: Case) -> Verdict:
     """Another host's good connection to the same server is nobody else's."""
     stage.origin.greet("good.example")
@@ -294,6 +322,7 @@ def pooled(stage: Stage, case: Case) -> Verdict:
 PATHS: Final = (
     Path("Client", blocking),
     Path("AsyncClient", asynchronous),
+    Path("a tunnel", tunnel),
     Path("the command", command, "exit status 1", "exit status 1"),
     Path("httpx", httpx_always, httpx.ConnectError, httpx.ConnectError),
     Path("httpx, asyncio", httpx_always_asynchronous, httpx.ConnectError, httpx.ConnectError),
@@ -305,5 +334,6 @@ PATHS: Final = (
     Path("with a ticket", resumed),
     Path("with early data", early, after=1),
     Path("after migration", moved, after=2),
+    Path("after a rebinding", rebound, after=2),
     Path("beside another host", pooled, after=1),
 )

@@ -102,7 +102,7 @@ class Search:
         self.text(where, "".join(traceback.format_exception(error)))
         seen: BaseException | None = error
         while seen is not None:
-            self.text(where, f"{seen!s} {seen!r} {seen.args!r} {vars(seen)!r}")
+            self.text(where, f"{seen!s} {seen!r} {seen.args!r} {getattr(seen, '__dict__', {})!r}")
             seen = seen.__cause__ or seen.__context__
 
     def records(self, where: str, records: Iterable[logging.LogRecord]) -> None:

@@ -18,6 +18,7 @@ import specter
 from specter.testing.certificates import CertificateAuthority, Credential, to_pem
 from specter.testing.endpoint import Endpoint
 from specter.testing.messages import Reply, Request
+from specter.testing.relay import Relay
 from specter.testing.server import Server
 from specter.tls.config import ServerTlsConfig
 from specter.tls.tickets import TicketKeeper
@@ -73,6 +74,10 @@ class Actor:
         """Return how many connections were begun here so far."""
         return self.ask(lambda endpoint: endpoint.stats.accepted)
 
+    def newest_client(self) -> object:
+        """Return where the newest connection's client is."""
+        return self.ask(lambda endpoint: endpoint.connections[-1].address)
+
     def ask(self, question: Callable[[Endpoint], T]) -> T:
         """Return what ``question`` has for the server's endpoint, asked on the server's thread."""
         answers: list[T] = []
@@ -105,6 +110,7 @@ class Stage:
         self.origin = Actor()
         self.retrying = Actor(retry=True)
         self.alternative = Actor()
+        self.relay = Relay(("127.0.0.1", self.origin.port)).start()
         self.loop = LoopThread()
         self.capture: pytest.CaptureFixture[str] | None = None
         shown = CertificateAuthority("Unknown", key=root().key)
@@ -128,6 +134,7 @@ class Stage:
 
     def close(self) -> None:
         self.loop.stop()
+        self.relay.stop()
         for actor in self.actors:
             actor.server.stop()
 
@@ -148,7 +155,7 @@ class Stage:
         known = {"verify": self.anchors(case), "cert": self.cert(case), "resolve": {case.host: "127.0.0.1"}}
         return {**known, **more}
 
-    def url(self, case: Case, actor: Actor | None = None) -> str:
+    def url(self, case: Case, actor: Actor | Relay | None = None) -> str:
         host = f"[{case.host}]" if ":" in case.host else case.host
         return f"https://{host}:{(actor or self.origin).port}/"
 
