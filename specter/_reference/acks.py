@@ -193,6 +193,11 @@ class AckTracker:
         self.pending = 0
         self.deadline = NEVER
 
+    def repeat(self) -> None:
+        """Let the next packet bear an ACK although nothing new has come: the one before may be lost. None is due."""
+        if self._starts and not self.pending:
+            self.pending = 1
+
     def forget(self, up_to_pn: int) -> None:
         """Stop acknowledging packets up to ``up_to_pn``: the peer has seen an ACK with that largest number.
 

@@ -249,6 +249,11 @@ cdef class AckTracker:
         self.pending = 0
         self.deadline = NEVER
 
+    def repeat(self):
+        """Let the next packet bear an ACK although nothing new has come: the one before may be lost. None is due."""
+        if self.count > 0 and self.pending == 0:
+            self.pending = 1
+
     def forget(self, int64_t up_to_pn):
         """Stop acknowledging packets up to ``up_to_pn``: the peer has seen an ACK with that largest number.
 

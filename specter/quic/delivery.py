@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from specter._backend import sent
 from specter._frame_types import (
     DataBlocked,
@@ -27,6 +29,11 @@ from specter.quic.streams import Stream
 
 NEVER_REPEATED = (Ping, PathChallenge, PathResponse)
 """Frames that are worth nothing any more when their loss is known."""
+
+PROBE_SEARCH = 16
+"""Packets that a probe looks at: earlier probes and PINGs are the oldest before long."""
+
+StreamRange: TypeAlias = tuple[int, int, int, bool]
 
 
 class UserPing:
@@ -106,13 +113,19 @@ class Delivery:
         self._repeat(space, lost.tokens)
 
     def probe(self, space: Space, count: int) -> bool:
-        """Schedule the contents of the oldest ``count`` packets again; return whether there was anything."""
-        packets = space.sent.oldest(count)
-        for tokens, stream in packets:
+        """Schedule again what ``count`` packets bore, the oldest with contents of their own; return whether any did."""
+        repeated: list[tuple[list[object], StreamRange | None]] = []
+        for tokens, stream in space.sent.oldest(PROBE_SEARCH):
+            content = [token for token in tokens if not isinstance(token, (int, *NEVER_REPEATED))], stream
+            if not any(content) or content in repeated:
+                continue
+            repeated.append(content)
             if stream is not None:
                 stream_id, offset, length, fin = stream
                 self._range_lost(space, stream_id, offset, offset + length, fin)
-            self._repeat(space, list(tokens))
+            self._repeat(space, content[0])
+            if len(repeated) == count:
+                break
         return space.crypto_out.has_pending if space is not self._core.app else self._core.packer.has_work(0)
 
     def _range_lost(self, space: Space, stream_id: int, start: int, end: int, fin: bool) -> None:

@@ -12,7 +12,7 @@ from specter.quic.core import Core
 from specter.quic.delivery import Delivery
 from specter.quic.events import CloseKind, ConnectionClosed
 from specter.quic.probing import probe_mtu
-from specter.quic.space import SpaceId
+from specter.quic.space import Space, SpaceId
 
 PING = b"\x01"
 KEEP_OPEN: Final = 15 * SECOND
@@ -76,6 +76,7 @@ class Timers:
             core.probe_deadline = NEVER
             probe_mtu(core, now)
         if now >= core.lull.deadline and core.lull.handle_deadline(now):
+            core.app.acks.repeat()
             core.packer.control.append((PING, Ping()))
         if now >= self._keep_alive_deadline():
             self._keep_alive(now)
@@ -110,10 +111,26 @@ class Timers:
         for space_id, lost in timeout.lost:
             self._delivery.lost(core.spaces[space_id], lost)
         if timeout.probe is not None:
-            space_id, count = timeout.probe
-            space = core.spaces[SpaceId(space_id)]
-            space.probes = count
-            core.ecn.probe_timeout(core.recovery.pto_count)
-            core.packer.ecn = core.ecn.codepoint
-            core.early_data.repeat()
-            self._delivery.probe(space, count)
+            self._probe(*timeout.probe)
+
+    def _probe(self, space_id: int, count: int) -> None:
+        """Have ``count`` datagrams sent whatever the window; the peer may hear only one of several spaces.
+
+        So what is in flight in the others is repeated as well (RFC 9002, section 6.2.4): handshake packets share
+        their datagrams, the application's get one of their own.
+        """
+        core = self._core
+        core.ecn.probe_timeout(core.recovery.pto_count)
+        core.packer.ecn = core.ecn.codepoint
+        core.early_data.repeat()
+        others = [space for space in core.spaces if space.id != space_id and self._waits(space)]
+        if core.app in others:
+            count = max(1, count - 1)
+        for space in (core.spaces[SpaceId(space_id)], *others):
+            space.probes = 1 if core.app is space in others else count
+            space.acks.repeat()
+            self._delivery.probe(space, space.probes)
+
+    def _waits(self, space: Space) -> bool:
+        """Whether something of ``space`` is in flight, and may be sent again."""
+        return space.can_send and space.sent.ack_eliciting_in_flight > 0

@@ -110,6 +110,23 @@ def test_the_clients_first_request_survives_its_lost_finished() -> None:
     transfer(pair)
 
 
+def test_a_probe_of_the_handshake_repeats_the_request() -> None:
+    """They were in one datagram, and a server that has the Finished has dropped the keys that it came under."""
+    pair = Pair(5, orders=[DOWNLOAD], start=False)
+    sent: list[tuple[int, list[PacketType]]] = []
+    pair.network.taps.append(lambda transit: transit.to_server and sent.append((transit.time, types(transit.data))))
+    pair.network.filters.append(
+        drop(lambda transit: transit.to_server and PacketType.HANDSHAKE in types(transit.data), 1)
+    )
+    pair.client_host = pair.add(pair.client, pair.client_host.address)
+    pair.run(lambda: pair.client.connection.confirmed)
+    begun = next(time for time, found in sent if PacketType.HANDSHAKE in found)
+    later = [(time, found) for time, found in sent if time > begun]
+    probes = {kind for time, found in later if time == later[0][0] for kind in found}
+    assert probes == {PacketType.HANDSHAKE, PacketType.ONE_RTT}
+    transfer(pair)
+
+
 # -- the amplification limit ------------------------------------------------------------------------
 
 

@@ -139,6 +139,30 @@ def test_a_probe_repeats_the_oldest_data_and_ignores_the_window() -> None:
     assert next(frame.offset for frame in said(peer, answer) if isinstance(frame, Stream)) == 0
 
 
+def test_a_probe_passes_over_what_earlier_probes_have_repeated() -> None:
+    """What was sent after them has been on its way just as long, and nobody repeats it otherwise."""
+    peer = connected()
+    stream = peer.target.open_stream()
+    for data in (b"one", b"two"):
+        peer.target.write(stream, data)
+        peer.flush()
+        probe(peer)
+    again = [frame for frame in said(peer, probe(peer)) if isinstance(frame, Stream)]
+    assert b"".join(bytes(frame.data) for frame in again) == b"onetwo"
+
+
+def test_a_probe_acknowledges_again() -> None:
+    peer = connected()
+    for number in range(2):
+        peer.say(Stream(1, number, b"x", False))
+    stream = peer.target.open_stream()
+    peer.target.write(stream, b"data")
+    peer.flush()
+    assert peer.target._core.app.acks.pending == 0
+    answer = said(peer, probe(peer))
+    assert any(isinstance(frame, Ack) for frame in answer)
+
+
 def test_a_probe_without_data_is_a_ping() -> None:
     peer = connected()
     peer.target._core.app.probes = 2

@@ -198,6 +198,21 @@ def test_what_waits_for_more_in_bulk_waits_for_a_short_time(tracker):
     assert acks.deadline == 500 + 25 * MS, "the first that waits is never late"
 
 
+def test_an_acknowledgment_that_may_be_lost_is_repeated_with_the_next_packet(tracker):
+    acks = tracker()
+    acks.repeat()
+    assert acks.pending == 0, "nothing to acknowledge"
+    acks.record(0, 100, True, 0)
+    acks.sent(200)
+    acks.repeat()
+    assert (acks.pending, acks.deadline) == (1, NEVER)
+    acks.sent(300)
+    for pn in (1, 2):
+        acks.record(pn, 400, True, 0)
+    acks.repeat()
+    assert (acks.pending, acks.deadline) == (2, 400)
+
+
 def test_initial_and_handshake_spaces(tracker):
     acks = tracker(immediate=True)
     assert acks.record(0, 5, True, 0)

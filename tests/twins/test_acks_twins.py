@@ -43,6 +43,8 @@ def drive(pair, rng, steps, reach):
             pair("encode", now + rng.choice((0, -50, 90_000)), rng.choice((0, 3, 20, 63)), rng.randrange(-1, 200))
         if rng.random() < 0.2:
             pair("sent", now)
+        if rng.random() < 0.1:
+            pair("repeat")
         if rng.random() < 0.05:
             pair("forget", rng.choice((edge, edge - rng.randrange(reach), -3, edge * 2)))
     return edge
