@@ -20,7 +20,7 @@ import json
 import random
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -185,10 +185,11 @@ class Player:
 
 
 def describe(event: H3Event) -> str:
-    """Return the text of an event, the same in every process."""
+    """Return the text of an event with all that is in it, the same in every process."""
     if isinstance(event, ConnectionClosed) and event.failure is not None:
         return f"{replace(event, failure=None)!r} after {type(event.failure).__name__}: {event.failure}"
-    return repr(event)
+    told = (f"{one.name}={getattr(event, one.name)!r}" for one in fields(event))  # header fields are not in its repr()
+    return f"{type(event).__name__}({', '.join(told)})"
 
 
 class Log:
