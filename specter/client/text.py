@@ -10,6 +10,8 @@ __all__ = ["LineSplitter", "charset_of", "is_known"]
 
 _INTERNAL: Final = frozenset({"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape"})
 """Text encodings of Python that no document has: they fail whatever they are told, take long, or warn."""
+_LONGEST: Final = 40
+"""Characters of an encoding's name. Python remembers every name that it was asked for, and servers choose them."""
 _ENDS: Final = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 
 
@@ -24,6 +26,8 @@ def charset_of(content_type: str) -> str | None:
 
 def is_known(encoding: str) -> bool:
     """Whether Python can decode documents in ``encoding``."""
+    if len(encoding) > _LONGEST:
+        return False
     try:
         codec = codecs.lookup(encoding)
     except (LookupError, ValueError):

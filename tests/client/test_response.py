@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import codecs
+import encodings
 from itertools import pairwise
 
 import pytest
@@ -247,6 +248,12 @@ def test_charsets() -> None:
     assert is_known("utf-8")
     assert not is_known("base64")
     assert not is_known("\0")
+
+
+def test_long_names_of_charsets_are_not_remembered() -> None:
+    name = "x" * 10_000
+    assert not is_known(name)
+    assert name not in encodings._cache  # type: ignore[attr-defined]
 
 
 def test_representation() -> None:
