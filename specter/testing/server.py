@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import logging
 import os
 import shutil
@@ -35,7 +36,6 @@ from specter.tls.tickets import TicketKeeper
 __all__ = ["Server"]
 
 H3_NO_ERROR: Final = 0x0100
-ANYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104  # nosec B104
 GOODBYE: Final = 0.25
 """Seconds that a stopping server goes on answering with CONNECTION_CLOSE."""
 
@@ -268,7 +268,15 @@ def _issue(authority: CertificateAuthority | None, host: str) -> Credential:
     if authority is None:
         raise ValueError("there is no authority")
     names = dict.fromkeys([host, "localhost", "127.0.0.1", "::1"])
-    return authority.issue(*(name for name in names if name not in ANYWHERE))
+    return authority.issue(*(name for name in names if not _is_unspecified(name)))
+
+
+def _is_unspecified(host: str) -> bool:
+    """Whether a server there listens at every address the machine has: no name for a certificate."""
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
 
 
 def _server_tls(credential: Credential, *, resumption: bool, early_data: bool) -> ServerTlsConfig:

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 import specter
 from specter.h3.connection import H3Connection
@@ -248,3 +249,15 @@ def test_a_client_that_reads_nothing_holds_up_nobody(specter_server: Server, cli
         with specter.Client(verify=specter_server.ca_file) as other:
             assert other.get(f"{specter_server.url}/bytes/100000").content == content(0, 100_000)
         assert client.get(f"{specter_server.url}/bytes/1000").content == content(0, 1000)
+
+
+@pytest.mark.parametrize(
+    ("host", "named"),
+    [("0.0.0.0", False), ("::", False), ("localhost", True), ("127.0.0.9", True)],  # noqa: S104
+)
+def test_the_certificate_names_the_host_unless_it_is_everywhere(host: str, named: bool) -> None:
+    certificate = Server(host=host).credential.certificate
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    found = {str(name.value) for name in names}
+    assert {"localhost", "127.0.0.1", "::1"} <= found
+    assert (host in found) is named
