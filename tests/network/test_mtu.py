@@ -170,3 +170,33 @@ def test_small_messages_never_probe() -> None:
         pair.advance(0.01)
     pair.advance(20.0)
     assert watch.probes() == []
+
+
+def latencies(*, interactive: bool, discovery: bool) -> tuple[list[int], int]:
+    """Return how long each of many exchanges took on a short and slow line, and how many probes left meanwhile."""
+    line = Link(delay=MS // 20, bandwidth=10_000_000)
+    config = QuicConfig() if discovery else STEADY
+    pair = Pair(24, line, line, client_config=config, server_config=STEADY)
+    watch = Watch(pair)
+    pair.run(lambda: pair.client.connection.confirmed)
+    taken = []
+    for number in range(60):
+        began = pair.now
+        exchange(pair, 16_000, interactive=interactive)
+        taken.append(pair.now - began)
+        pair.advance(0.05 if number % 3 == 2 else 0.0)
+    return taken, len(watch.probes())
+
+
+def spikes(*, interactive: bool) -> int:
+    """Count the exchanges that took longer than they take without any discovery."""
+    without, _ = latencies(interactive=interactive, discovery=False)
+    taken, probes = latencies(interactive=interactive, discovery=True)
+    assert probes > 0
+    return sum(latency > usual + MS // 2 for latency, usual in zip(taken, without, strict=True))
+
+
+def test_interactive_exchanges_have_no_spikes() -> None:
+    """A probe takes the line for more than a millisecond: that costs bulk transfers something, and messages nothing."""
+    assert spikes(interactive=True) == 0
+    assert spikes(interactive=False) > 0
