@@ -53,6 +53,8 @@ from specter.quic.streams import Stream
 
 PROTOCOL_VIOLATION = TransportErrorCode.PROTOCOL_VIOLATION
 ACK_DELAY_CEILING = 1 << 40
+REPETITIONS = 3
+"""How often a connection repeats handshake bytes before a probe timeout."""
 
 
 class Dispatcher:
@@ -63,6 +65,7 @@ class Dispatcher:
         self._handshake = handshake
         self._delivery = delivery
         self._hurried = False
+        self._repetitions = 0
         self._handlers: dict[type[Any], Callable[[Any, int], None]] = {
             Ack: self._app_ack,
             ConnectionClose: self._connection_close,
@@ -188,7 +191,25 @@ class Dispatcher:
     def _app_crypto(self, frame: Crypto, now: int) -> None:
         self._crypto(self._core.app, frame)
 
+    def _repeat_handshake(self, space: Space) -> None:
+        """Say ours again, some times, to a server that says its own again: it did not hear us (RFC 9002, 6.2.3).
+
+        It may have given up by the time the probe timeouts have doubled a few times.
+        """
+        if (
+            self._repetitions < REPETITIONS
+            and self._core.is_client
+            and space.id is SpaceId.HANDSHAKE
+            and space.sent.ack_eliciting_in_flight
+            and not space.crypto_out.has_pending
+        ):
+            self._repetitions += 1
+            space.probes = max(space.probes, 1)
+            self._delivery.probe(space, 1)
+
     def _crypto(self, space: Space, frame: Crypto) -> None:
+        if frame.offset + len(frame.data) <= space.crypto_in.consumed:
+            self._repeat_handshake(space)
         space.crypto_in.receive(frame.offset, frame.data, False)
         self._handshake.crypto_arrived(space)
 

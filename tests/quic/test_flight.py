@@ -10,7 +10,7 @@ from specter.quic.config import SECOND, QuicConfig
 from specter.quic.packet import PacketType, parse_header
 from specter.quic.parameters import TransportParameters
 from specter.quic.space import SpaceId
-from tests.quic.scripted import Scripted, types_of
+from tests.quic.scripted import Scripted, encode, types_of
 from tests.quic.support import Pair
 
 
@@ -171,6 +171,38 @@ def test_a_probe_repeats_the_oldest_bytes_or_pings(space: SpaceId) -> None:
         sent = peer.flush()
         assert [Ping() in peer.open(data, space) for data in sent] == [True]
         assert len(sent[0]) == 1200
+
+
+def unheard_finished() -> tuple[Pair, Scripted]:
+    """Return a client whose Finished message is lost, and what speaks for its server."""
+    pair = Pair()
+    pair.filter = lambda from_client, data: None if from_client and pair.client.handshake_complete else data
+    pair.run(lambda: pair.client.handshake_complete)
+    pair.flush(pair.client, True)
+    return pair, Scripted(pair)
+
+
+def crypto_in(peer: Scripted, sent: list[bytes]) -> list[int]:
+    """Return how many CRYPTO frames of Handshake packets there are in each datagram."""
+    return [sum(isinstance(frame, Crypto) for frame in peer.open(data, SpaceId.HANDSHAKE)) for data in sent]
+
+
+def test_a_client_says_its_part_again_to_a_server_that_does() -> None:
+    """Three times, and once for a burst of repetitions (RFC 9002, section 6.2.3)."""
+    pair, peer = unheard_finished()
+    repeated = [peer.packet(encode(Crypto(0, bytes(100))), SpaceId.HANDSHAKE) for _ in range(10)]
+    for number in range(5):
+        answer = peer.deliver(*repeated[2 * number : 2 * number + 2])
+        assert sum(crypto_in(peer, answer)) == (1 if number < 3 else 0)
+    assert pair.client._core.recovery.stats.packets_lost == 0
+
+
+def test_who_has_nothing_to_say_again_just_acknowledges() -> None:
+    pair, peer = unheard_finished()
+    newest = pair.client._core.spaces[SpaceId.HANDSHAKE].sent.next_pn - 1
+    peer.say(Ack(((0, newest),), 0), space=SpaceId.HANDSHAKE)
+    answer = peer.say(Crypto(0, bytes(100)), space=SpaceId.HANDSHAKE)
+    assert crypto_in(peer, answer) == [0]
 
 
 def test_acknowledgments_of_the_handshake_need_no_congestion_window() -> None:
