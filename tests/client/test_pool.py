@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from specter.net.inline import run_inline
 from specter.net.resolver import Resolver
 from specter.net.threads import ThreadDriver
 from specter.quic.config import QuicConfig
+from specter.testing.certificates import CertificateAuthority
 from specter.testing.server import Server
 from tests.client.support import MakeClient, StartServer
 
@@ -354,14 +356,18 @@ def test_an_interrupted_dial_is_taken_over(monkeypatch: pytest.MonkeyPatch, serv
 # -- what it takes to connect -----------------------------------------------------------------------------
 
 
-def test_the_steps_of_connecting_are_timed(server: Server) -> None:
+def test_the_steps_of_connecting_are_timed(start_server: StartServer, tmp_path: Path) -> None:
+    authority = CertificateAuthority()
+    authority.write(tmp_path / "ca.pem")
+    server = start_server(credential=authority.issue("a.example"))
+
     def slow_lookup(host: str, port: int) -> list[Any]:
         time.sleep(0.2)
         return [("127.0.0.1", port)]
 
-    with specter.Client(verify=server.ca_file) as client:
+    with specter.Client(verify=tmp_path / "ca.pem") as client:
         client._pool._dialer.resolver._lookup = slow_lookup
-        timing = client.get(f"https://localhost:{server.port}/bytes/1").timing
+        timing = client.get(f"https://a.example:{server.port}/bytes/1").timing
     assert timing.looked_up is not None
     assert timing.answered is not None
     assert timing.secured is not None

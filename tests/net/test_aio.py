@@ -22,6 +22,7 @@ from specter.net.aio_driver import LoopDriver, LoopEvent
 from specter.net.clock import SECOND
 from specter.net.exchange import HEAD, Exchange
 from specter.quic.config import QuicConfig
+from specter.testing.certificates import CertificateAuthority
 from specter.testing.content import content
 from specter.testing.server import Server
 from tests.loops import Run, running
@@ -537,27 +538,28 @@ def test_a_driver_that_was_woken_waits_no_more(run: Run) -> None:
     run(main())
 
 
-def test_a_lookup_in_another_thread_holds_nobody_up(run: Run, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = threading.Event()
+def test_a_lookup_in_another_thread_holds_nobody_up(run: Run) -> None:
+    answer, authority = threading.Event(), CertificateAuthority()
 
     def slow(host: str, port: int) -> Any:
         answer.wait(5)
         return [("127.0.0.1", port)]
 
-    async def main() -> None:
-        async with make_client(server) as client:
+    async def main(server: Server) -> None:
+        async with specter.AsyncClient(verify=[authority.certificate], base_url=server.url) as client:
             client.pool._dialer.resolver._lookup = slow
-            task = asyncio.create_task(client.get(f"https://localhost:{server.port}/bytes/3"))
+            task = asyncio.create_task(client.get(f"https://a.example:{server.port}/bytes/3"))
             await client.get("/bytes/1")
             assert not task.done()
             answer.set()
             assert (await task).content == content(0, 3)
             assert set(client.pool._connections) == {
                 Origin(server.host, server.port),
-                Origin("localhost", server.port),
+                Origin("a.example", server.port),
             }
 
-    run(main())
+    with Server(credential=authority.issue("127.0.0.1", "a.example")) as server:
+        run(main(server))
 
 
 def test_closing_while_it_connects(run: Run) -> None:
