@@ -1,7 +1,8 @@
 """``python -m tests.fuzz NAME --time SECONDS`` looks for bugs; ``python -m tests.fuzz NAME FILE...`` runs inputs again.
 
 With ``atheris`` installed it is guided by coverage, which only sees the reference (``SPECTER_PURE=1``); ``--plain``, or
-without it, inputs are mutations of the corpus. An input that is a bug goes to ``.cache/fuzz``.
+without it, inputs are mutations of the corpus. An input that is a bug goes to ``.cache/fuzz``, and so does, as
+``NAME-last``, one that ends the process.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 FOUND = Path(__file__).parents[2] / ".cache" / "fuzz"
@@ -69,14 +71,14 @@ def _plain(name: str, seconds: int, seed: int) -> int:
 
     entry, chance = ENTRIES[name], random.Random(f"{name} {seed}")
     corpus = entry.corpus()
-    one = _keeping(name, entry.one)
-    end = time.monotonic() + seconds
-    for data in corpus:
-        one(data)
-    runs = len(corpus)
-    while time.monotonic() < end:
-        one(mutate(chance, chance.choice(corpus), chance.choice(corpus)))
-        runs += 1
+    with _keeping(name, entry.one) as one:
+        end = time.monotonic() + seconds
+        for data in corpus:
+            one(data)
+        runs = len(corpus)
+        while time.monotonic() < end:
+            one(mutate(chance, chance.choice(corpus), chance.choice(corpus)))
+            runs += 1
     print(f"{name}: {runs:,} inputs in {seconds} s, no bug")
     return 0
 
@@ -116,23 +118,32 @@ def _fuzz(name: str, seconds: int) -> int:
     return 0
 
 
-def _keeping(name: str, one: Callable[[bytes], None]) -> Callable[[bytes], None]:
-    """Return ``one`` with a limit on its time; what it fails for is written to a file."""
+@contextmanager
+def _keeping(name: str, one: Callable[[bytes], None]) -> Iterator[Callable[[bytes], None]]:
+    """Yield ``one`` with a limit on its time; what it fails for is written to a file, and what ends the process."""
+    FOUND.mkdir(parents=True, exist_ok=True)
+    last = FOUND / f"{name}-last"
 
     def run(data: bytes) -> None:
+        file.seek(0)
+        file.truncate()
+        file.write(data)
         began = time.process_time()
         try:
             one(data)
             if time.process_time() - began > SLOW:
                 raise TimeoutError(f"more than {SLOW:g} seconds")
         except Exception:
-            FOUND.mkdir(parents=True, exist_ok=True)
             path = FOUND / f"{name}-{hashlib.sha256(data).hexdigest()[:16]}"
             path.write_bytes(data)
             print(f"{name} failed; again with: python -m tests.fuzz {name} {path}", file=sys.stderr)
             raise
 
-    return run
+    try:
+        with last.open("wb", buffering=0) as file:
+            yield run
+    finally:
+        last.unlink()
 
 
 if __name__ == "__main__":

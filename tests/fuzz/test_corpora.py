@@ -125,3 +125,20 @@ def test_it_keeps_an_input_that_fails(toy: Path, capsys: pytest.CaptureFixture[s
     with pytest.raises(Bug, match="exclamation"):
         program.main(["broken", str(found)])
     assert program.main(["varint", str(found)]) == 0
+
+
+def test_an_input_that_ends_the_process_is_kept(tmp_path: Path) -> None:
+    """As what compiled modules do wrong may."""
+    program = f"""
+import os, pathlib
+from tests.fuzz import __main__ as program
+from tests.fuzz.entries import ENTRIES
+from tests.fuzz.entry import Entry
+program.FOUND = pathlib.Path({str(tmp_path)!r})
+end = lambda data: os._exit(9) if data == b"the end" else None
+ENTRIES["broken"] = Entry("broken", end, lambda: [b"a", b"the end"])
+program.main(["broken", "--plain", "--time", "5"])
+"""
+    root = Path(__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", program], cwd=root, check=False).returncode == 9
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"broken-last": b"the end"}
