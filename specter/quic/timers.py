@@ -111,9 +111,10 @@ class Timers:
         for space_id, lost in timeout.lost:
             self._delivery.lost(core.spaces[space_id], lost)
         if timeout.probe is not None:
-            self._probe(*timeout.probe)
+            space_id, count = timeout.probe
+            self._probe(core.spaces[SpaceId(space_id)], count)
 
-    def _probe(self, space_id: int, count: int) -> None:
+    def _probe(self, space: Space, count: int) -> None:
         """Have ``count`` datagrams sent whatever the window; the peer may hear only one of several spaces.
 
         So what is in flight in the others is repeated as well (RFC 9002, section 6.2.4): handshake packets share
@@ -123,13 +124,18 @@ class Timers:
         core.ecn.probe_timeout(core.recovery.pto_count)
         core.packer.ecn = core.ecn.codepoint
         core.early_data.repeat()
-        others = [space for space in core.spaces if space.id != space_id and self._waits(space)]
-        if core.app in others:
+        if space is not core.app and self._waits(core.app):
             count = max(1, count - 1)
-        for space in (core.spaces[SpaceId(space_id)], *others):
-            space.probes = 1 if core.app is space in others else count
-            space.acks.repeat()
-            self._delivery.probe(space, space.probes)
+            self._repeat(core.app, 1)
+        for other in core.spaces[: SpaceId.APPLICATION]:
+            if other is not space and self._waits(other):
+                self._repeat(other, count)
+        self._repeat(space, count)
+
+    def _repeat(self, space: Space, count: int) -> None:
+        space.probes = count
+        space.acks.repeat()
+        self._delivery.probe(space, count)
 
     def _waits(self, space: Space) -> bool:
         """Whether something of ``space`` is in flight, and may be sent again."""
