@@ -226,7 +226,7 @@ class Engine:
         """Return the dial that is under way to the origin, or start one."""
         with self._lock:
             dial = self._dials.get(task.origin)
-            if dial is None or task.started - dial.started > FORGOTTEN:
+            if dial is None or dial.finished or task.started - dial.started > FORGOTTEN:
                 dial = Dial(clock.now())
                 patience = max(task.limits.connect or PATIENCE, PATIENCE)
                 self._host.spawn(self._run(dial, task.origin, Timeouts(connect=patience, pool=patience)))

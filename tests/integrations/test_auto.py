@@ -14,7 +14,9 @@ import pytest
 
 import specter
 from specter.client.url import Origin
+from specter.integrations._race import Dial
 from specter.integrations.httpx import Outcome, Reason
+from specter.net import clock
 from specter.testing.messages import Reply, Request
 from specter.testing.server import Server
 from tests.integrations.support import Kit, Make, Relay
@@ -199,6 +201,18 @@ def test_another_alternative_is_tried_before_tcp(make_client: Make, make_tcp: Ma
     client = make_client()
     client.get(tcp.url)
     assert client.get(f"{tcp.url}/bytes/1").http_version == "HTTP/3"
+
+
+def test_a_dial_that_is_over_is_nobodys_any_more(kit: Kit, ca_file: str, make_tcp: Make, server: Server) -> None:
+    """Those who waited for it may be quicker with the next route than it is gone from the table."""
+    tcp = make_tcp(fields=offer(server.port))
+    transport = kit.Transport(verify=ca_file, resolve={"localhost": "127.0.0.1"}, head_start=10)
+    with kit.client(transport, timeout=30) as client:
+        client.get(tcp.url)
+        over = Dial(clock.now())
+        over.finished, over.error = True, specter.ConnectError("another route")
+        transport._engine._dials[Origin("localhost", tcp.port)] = over
+        assert client.get(f"{tcp.url}/bytes/1").http_version == "HTTP/3"
 
 
 def test_a_slow_handshake_is_for_the_next_request(make_client: Make, make_tcp: Make, make_server: Make) -> None:
