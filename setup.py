@@ -34,9 +34,9 @@ LAYERS = ("tls", "quic", "quic/congestion", "h3", "net")
 HOT = {  # of these packages only what works for every packet, request or handshake: a wheel has to stay small
     "tls": ("extensions", "key_schedule", "reader"),
     "quic": (
-        *("cids", "close", "connection", "core", "delivery", "dispatch", "ecn", "events", "flight", "flow", "inbound"),
-        *("lull", "outbound", "pacing", "packet", "path", "paths", "probing", "recovery", "rtt", "space"),
-        *("stream_ids", "streams", "timers", "traced"),
+        *("cids", "close", "connection", "core", "delivery", "dispatch", "ecn", "events", "flight", "flow"),
+        *("handshake", "inbound", "lull", "outbound", "pacing", "packet", "parameters", "path", "paths", "probing"),
+        *("recovery", "rtt", "space", "stream_ids", "streams", "timers", "traced"),
     ),
     "h3": (
         *("connection", "events", "exchanges", "fields", "frames", "qlog", "qpack", "receiving", "request_stream"),
