@@ -182,10 +182,10 @@ def test_a_black_hole(peers: list[Peer]) -> None:
     with Relay(far.address) as relay, client_of(relay) as near:
         near.send(b"before")
         assert near.recv(100) == b"before"
-        relay.blackhole(0.3)
+        relay.blackhole(0.6)
         near.send(b"lost")
         settled(relay, 2)
-        time.sleep(0.35)
+        time.sleep(0.65)
         relay.blackhole(60, after=60)
         near.send(b"after")
         assert near.recv(100) == b"after"
