@@ -286,8 +286,12 @@ class Relay:
             return
         batch, network = self._incoming, self._network
         outward = handle is self._inside
+        stats = network.up if outward else network.down
         batch.clear()
+        dropped = handle.dropped
         handle.receive(batch)
+        stats.sent += handle.dropped - dropped  # too large for the slots of a batch
+        stats.too_big += handle.dropped - dropped
         now = time.monotonic_ns()
         for index in range(len(batch)):
             start, end = batch.span(index)
