@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
-NEVER: Final = (1 << 63) - 1
+NEVER: Final = (1 << 62) - 1
 """A deadline that does not come (nanoseconds)."""
 
 VARINT_MAX: Final = (1 << 62) - 1

@@ -23,7 +23,7 @@ cdef enum:
     ACK_FIELDS = 64
     RANGE_FIELDS = 16
 
-cdef int64_t NEVER = INT64_MAX
+cdef int64_t NEVER = (1LL << 62) - 1
 cdef int64_t VARINT_MAX = (<int64_t>1 << 62) - 1
 
 

@@ -74,7 +74,7 @@ cdef enum:
     PyBUF_READ = 0x100
     PyBUF_WRITE = 0x200
 
-cdef int64_t NEVER = (1ULL << 63) - 1
+cdef int64_t NEVER = (1LL << 62) - 1
 cdef int64_t PN_LIMIT = 1LL << 62
 
 

@@ -22,7 +22,7 @@ cdef enum:
     REWOUND_CAPACITY = 4096
     RANGES_ON_STACK = 32
 
-cdef int64_t NEVER = INT64_MAX
+cdef int64_t NEVER = (1LL << 62) - 1
 
 
 cdef int64_t saturated(object value) except? -1:

@@ -83,6 +83,7 @@ __all__ = ["READABLE", "WOKEN", "WRITABLE", "SocketAddress", "UdpSocket"]
 cdef enum:
     SLOT = 1536
     SLOTS = 96
+    FEW = 4
     LARGEST = 65536
     CONTROL = 96
     TRAIN = 64
@@ -129,6 +130,7 @@ cdef class UdpSocket:
     cdef bint _gro_known
     cdef int _uncoalesced
     cdef int _plain_left
+    cdef int _wave  # slots that the next read of many prepares: most find a datagram or two
     cdef Scratch *_scratch
     cdef list _unsent
     cdef sockaddr_storage _recent_name
@@ -168,6 +170,7 @@ cdef class UdpSocket:
         self._gro = False
         self._uncoalesced = 0
         self._plain_left = PLAIN_FIRST
+        self._wave = FEW
 
     @classmethod
     def connect(cls, address, *, local=None, buffer_size=_reference.BUFFER_SIZE):
@@ -266,8 +269,8 @@ cdef class UdpSocket:
         cdef Py_ssize_t base = batch.c_free(), index, slots = (batch.size - base) // SLOT
         cdef int got, segment, ecn
         cdef msghdr *message
-        if slots > SLOTS:
-            slots = SLOTS
+        if slots > self._wave:
+            slots = self._wave
         if slots > batch.capacity - batch.count:
             slots = batch.capacity - batch.count
         for index in range(slots):
@@ -284,6 +287,7 @@ cdef class UdpSocket:
             self._read_control(message, &segment, &ecn)
             batch.c_commit_at(base + index * SLOT, self._scratch.messages[index].msg_len, ecn, self._source(index))
         self._plain_left -= got
+        self._wave = SLOTS if got == slots else 2 * got if 2 * got > FEW else FEW
         if got < slots:
             if self._plain_left <= 0 and self._gro_known:
                 self._gro = self._gro_known = self._set_gro(True)

@@ -1,4 +1,7 @@
-"""What an HTTP/3 connection tells its driver; frozen, small, in the order things happened."""
+"""What an HTTP/3 connection tells its driver; small, never changed, in the order things happened.
+
+All are frozen but the three that come with every request: made without a frozen dataclass's detours.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ class InformationalReceived:
     headers: Headers = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(init=False, unsafe_hash=True, slots=True)
 class ResponseReceived:
     """The final response's header section."""
 
@@ -49,12 +52,20 @@ class ResponseReceived:
     status: int
     headers: Headers = field(repr=False)
 
+    def __init__(self, stream_id: int, status: int, headers: Headers) -> None:
+        self.stream_id = stream_id
+        self.status = status
+        self.headers = headers
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(init=False, unsafe_hash=True, slots=True)
 class BodyReadable:
     """Body bytes wait in the connection; said once until ``read_body`` returned none."""
 
     stream_id: int
+
+    def __init__(self, stream_id: int) -> None:
+        self.stream_id = stream_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +74,14 @@ class TrailersReceived:
     headers: Headers = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(init=False, unsafe_hash=True, slots=True)
 class MessageComplete:
     """The message ended and all of its body was read."""
 
     stream_id: int
+
+    def __init__(self, stream_id: int) -> None:
+        self.stream_id = stream_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,7 @@
-"""What a QUIC connection tells the layer above; frozen, small, in the order things happened."""
+"""What a QUIC connection tells the layer above; small, never changed, in the order things happened.
+
+All are frozen but the two that come with every request: made without a frozen dataclass's detours.
+"""
 
 from __future__ import annotations
 
@@ -48,11 +51,14 @@ class StreamOpened:
     stream_id: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(init=False, unsafe_hash=True, slots=True)
 class StreamReadable:
     """Data or the end of the stream can be read; said once until the reader has emptied the stream."""
 
     stream_id: int
+
+    def __init__(self, stream_id: int) -> None:
+        self.stream_id = stream_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +84,14 @@ class StopSending:
     error_code: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(init=False, unsafe_hash=True, slots=True)
 class StreamFinished:
     """Everything we sent on this stream, the end included, was acknowledged."""
 
     stream_id: int
+
+    def __init__(self, stream_id: int) -> None:
+        self.stream_id = stream_id
 
 
 @dataclass(frozen=True, slots=True)

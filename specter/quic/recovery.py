@@ -106,7 +106,10 @@ class Recovery:
     def bytes_in_flight(self) -> int:
         """Bytes sent and neither acknowledged, lost nor discarded."""
         initial, handshake, application = self._sents
-        return initial.bytes_in_flight + handshake.bytes_in_flight + application.bytes_in_flight
+        in_flight: int = application.bytes_in_flight
+        if self.handshake_confirmed:  # and the other spaces are discarded
+            return in_flight
+        return initial.bytes_in_flight + handshake.bytes_in_flight + in_flight
 
     @property
     def window(self) -> int:
@@ -230,12 +233,18 @@ class Recovery:
     def deadline(self) -> int:
         """Return when ``on_deadline`` is due, ``NEVER`` when no timer runs (RFC 9002, appendix A.8)."""
         initial, handshake, application = self._sents
-        loss_time = min(initial.loss_time, handshake.loss_time, application.loss_time)
-        if loss_time != NEVER:
-            return loss_time
-        if self.handshake_confirmed and not application.ack_eliciting_in_flight:
+        loss_time: int = application.loss_time
+        if self.handshake_confirmed:  # and the other spaces are discarded
+            if loss_time != NEVER:
+                return loss_time
+            if not application.ack_eliciting_in_flight:
+                return NEVER
+            if not self.amplification_limited:
+                last_sent: int = application.last_ack_eliciting_time
+                return last_sent + self.pto(APPLICATION)
             return NEVER
-        return self._probe_deadline()[0]
+        loss_time = min(initial.loss_time, handshake.loss_time, loss_time)
+        return loss_time if loss_time != NEVER else self._probe_deadline()[0]
 
     def on_deadline(self, now: int) -> Timeout:
         """Do what the expired timer stands for; does nothing before its time."""

@@ -32,17 +32,16 @@ class Timers:
             return NEVER
         if not core.closer.open:
             return core.closer.deadline
-        deadline = min(
-            core.recovery.deadline(),
-            core.app.acks.deadline if not core.recovery.amplification_limited else self._limited_ack_deadline(),
-            core.idle.deadline,
-            core.handshake_deadline,
-            core.previous_keys_until,
-            core.paths.deadline,
-            core.probe_deadline,
-            core.lull.deadline,
-            self._keep_alive_deadline(),
-        )
+        limited = core.recovery.amplification_limited
+        acks: int = self._limited_ack_deadline() if limited else core.app.acks.deadline
+        deadline = min(core.recovery.deadline(), acks)  # pairs: these are compiled to comparisons
+        deadline = min(deadline, core.idle.deadline)
+        deadline = min(deadline, core.handshake_deadline)
+        deadline = min(deadline, core.previous_keys_until)
+        deadline = min(deadline, core.paths.deadline)
+        deadline = min(deadline, core.probe_deadline)
+        deadline = min(deadline, core.lull.deadline)
+        deadline = min(deadline, self._keep_alive_deadline())
         if core.packer.has_work(0) or (not core.handshake_confirmed and self._handshake_waits()):
             deadline = min(deadline, core.recovery.pacing_deadline(core.now))
         return deadline
