@@ -297,7 +297,7 @@ class Endpoint:
 
     def _settle(self, peer: Peer) -> None:
         """After a connection was worked with: its ids, its deadline, and whether it is still there."""
-        if peer.connection.handshake_complete or peer.connection.closed:
+        if peer.connection.handshake_complete or peer.connection.closing:
             self._handshaking.discard(peer)
         if peer.connection.closed:
             self._remove(peer)
@@ -321,6 +321,7 @@ class Endpoint:
 
     def _remove(self, peer: Peer) -> None:
         self.peers.pop(peer, None)
+        self._handshaking.discard(peer)
         self._awake.pop(peer, None)
         self._forget(peer, peer.routes)
         peer.routes = set()

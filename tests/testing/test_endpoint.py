@@ -139,6 +139,17 @@ def test_unfinished_handshakes_are_limited() -> None:
     assert server.stats.refused >= 20
 
 
+def test_handshakes_that_clients_gave_up_make_room_at_once() -> None:
+    server = endpoint(max_handshakes=2)
+    for seed in range(10):
+        tls = ClientTlsConfig(server_name=NAME, verify=False, alpn=ALPN)
+        client = Connection.client(QuicConfig(), tls, SeededEntropy(f"client {seed}"), NOW)
+        give(server, *[bytes(data) for data, _, _ in client.send(NOW)])
+        client.close(0, "changed my mind")
+        give(server, *[bytes(data) for data, _, _ in client.send(NOW)])
+    assert (server.stats.accepted, server.stats.refused) == (10, 0)
+
+
 def test_connections_are_limited() -> None:
     server = endpoint(max_connections=3)
     for seed in range(5):
