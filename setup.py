@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent
 SOURCES = Path("specter", "_speedups")
 MODES = ("auto", "pure", "require")
 LINUX_ONLY = ("udp",)
-LAYERS = ("tls", "quic", "quic/congestion", "h3", "net")
+LAYERS = ("tls", "quic", "quic/congestion", "h3", "net", "client")
 HOT = {  # of these packages only what works for every packet, request or handshake: a wheel has to stay small
     "tls": ("extensions", "key_schedule", "reader"),
     "quic": (
@@ -46,6 +46,7 @@ HOT = {  # of these packages only what works for every packet, request or handsh
         *("aio", "aio_driver", "blocking", "budget", "channel", "clock", "connection", "driver", "exchange"),
         *("exchanges", "gathering", "inline", "spinning", "transfer", "tunnel"),
     ),
+    "client": ("sending",),
 }
 NATIVE = "specter._native"
 COMPACT = ("-fno-asynchronous-unwind-tables",)

@@ -9,6 +9,7 @@ from specter.client.base_response import BaseResponse
 from specter.client.headers import Headers
 from specter.client.pool import Lease, Pool
 from specter.client.request import Request
+from specter.client.silence import Silence
 from specter.client.timeouts import Timeouts
 from specter.client.timing import Timing
 from specter.errors import Error, HandshakeError, NetworkError, Timeout
@@ -29,10 +30,6 @@ TOO_EARLY: Final = 425
 R = TypeVar("R", bound=BaseResponse)
 
 logger = logging.getLogger("specter.client")
-
-
-class _Silence(NetworkError):
-    """A connection used before does not answer any more."""
 
 
 async def exchange(
@@ -64,29 +61,31 @@ async def exchange(
             timing.steps = lease.connection.steps
         timing.connected = timing.elapsed()
         attempt = _Attempt(request, lease, budget, early)
+        error: BaseException | None = None
         try:
-            response = await attempt.run(timing, respond, pool.alt_used(origin))
-        except BaseException as error:
-            await attempt.transfer.aclose()
-            again = attempt.may_repeat(error)
-            last = last or isinstance(error, HandshakeError)  # the next one would end in the same way
-            if (again and not last) or attempt.futile(error):
-                pool.give_up(origin, lease, error)
-            if last or not again:
-                _mark(error, again)
-                raise
-            last = True
-            logger.debug("%s %s%s once more: %s", request.method, request.url.origin, request.url.path, error)
-        else:
-            if pool.learns:
-                pool.hear(origin, lease, response.status_code, attempt.transfer.exchange.headers)
-            if response.status_code != TOO_EARLY or not attempt.was_early:
-                response.early_data = outcome
-                return response
-            attempt.transfer.close()
-            outcome = REJECTED
-            logger.debug("%s %s%s was too early", request.method, request.url.origin, request.url.path)
+            response, error = await attempt.run(timing, respond, pool.alt_used(origin))
+            if response is not None:
+                if pool.learns:
+                    pool.hear(origin, lease, response.status_code, attempt.transfer.exchange.headers)
+                if response.status_code != TOO_EARLY or not attempt.was_early:
+                    response.early_data = outcome
+                    return response
+                attempt.transfer.close()
+                outcome = REJECTED
+                logger.debug("%s %s%s was too early", request.method, request.url.origin, request.url.path)
+            if error is not None:
+                await attempt.transfer.aclose()
+                again = attempt.may_repeat(error)
+                last = last or isinstance(error, HandshakeError)  # the next one would end in the same way
+                if (again and not last) or attempt.futile(error):
+                    pool.give_up(origin, lease, error)
+                if last or not again:
+                    _mark(error, again)
+                    raise error
+                last = True
+                logger.debug("%s %s%s once more: %s", request.method, request.url.origin, request.url.path, error)
         finally:
+            error = None  # its traceback holds this frame
             if lease.held:
                 pool.release(lease)
 
@@ -119,7 +118,16 @@ class _Attempt:
         if early is not None and self.was_early:
             self.transfer.exchange = early.exchange
 
-    async def run(self, timing: Timing, respond: type[R], alt_used: bytes | None) -> R:
+    async def run(
+        self, timing: Timing, respond: type[R], alt_used: bytes | None
+    ) -> tuple[R | None, BaseException | None]:
+        """Return a response or what went wrong: awaiting inside ``except`` confuses compiled coroutines."""
+        try:
+            return await self._run(timing, respond, alt_used), None
+        except BaseException as error:
+            return None, error
+
+    async def _run(self, timing: Timing, respond: type[R], alt_used: bytes | None) -> R:
         request, transfer, connection = self._request, self.transfer, self._lease.connection
         body, lines = request.body, request.fields()
         if alt_used is not None:
@@ -145,7 +153,7 @@ class _Attempt:
         connection = self._lease.connection
         limit = max(SIGN_OF_LIFE, ROUND_TRIPS * connection.round_trip)
         if not await self.transfer.head_within(limit) and connection.signs_of_life == self.transfer.exchange.signs:
-            raise _Silence(f"{connection.host} does not answer on this connection any more")
+            raise Silence(f"{connection.host} does not answer on this connection any more")
 
     def may_repeat(self, error: BaseException) -> bool:
         """Whether to try once more after ``error``, which came before any part of a response."""
@@ -154,10 +162,10 @@ class _Attempt:
             return False
         dead = isinstance(error, NetworkError) and self._lease.connection.closed and self._lease.reused
         refused = isinstance(error, HandshakeError) and not self.was_early  # nothing is processed before it is complete
-        return state.retry_safe or refused or isinstance(error, _Silence) or (dead and request.safe)
+        return state.retry_safe or refused or isinstance(error, Silence) or (dead and request.safe)
 
     def futile(self, error: BaseException) -> bool:
         """Whether nobody answers, or nobody wants us: the next request should not have to find that out again."""
-        if isinstance(error, _Silence | HandshakeError):
+        if isinstance(error, Silence | HandshakeError):
             return True
         return isinstance(error, Timeout) and self._lease.connection.signs_of_life == self.transfer.exchange.signs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
 from typing import Any
 
@@ -125,6 +126,24 @@ def test_at_any_wait_on_a_connection_that_is_there(run: Run, server: WatchingSer
 
     run(main())
     assert {ending.code for ending in server.wait_for(1)} == {CANCELLED}
+
+
+def test_nothing_is_left_of_an_error_that_was_handled(run: Run, server: WatchingServer) -> None:
+    """A coroutine that keeps the exception it was ended with makes it the context of all that come later."""
+
+    async def main() -> None:
+        async with make_client(server) as client:
+            await client.get("/bytes/1")
+            for name, work in WORKS.items():
+                assert await cancelled_at(1, work(client)), name
+            with pytest.raises(specter.ReadTimeout):
+                await client.get("/delay/5", timeout=0.05)
+            assert sys.exc_info() == (None, None, None)
+            with pytest.raises(specter.InvalidURL) as caught:
+                await client.get("https://")
+            assert caught.value.__context__ is None or isinstance(caught.value.__context__, ValueError)
+
+    run(main())
 
 
 def test_a_file_that_is_read_in_a_thread(run: Run, server: WatchingServer, tmp_path: Any) -> None:
