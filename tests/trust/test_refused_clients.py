@@ -46,10 +46,17 @@ def test_one_handshake_is_enough_to_know(stage: Stage, case: Case, alert: AlertD
 
 
 def test_a_body_that_is_gone_cannot_be_sent_again(stage: Stage) -> None:
+    """The alert may come before the body is begun, when it can still be sent again."""
     stage.origin.show(server_tls(REFUSED))
-    with specter.Client(**stage.options(REFUSED)) as client, pytest.raises(specter.HandshakeError) as caught:
-        client.post(stage.url(REFUSED), content=iter([b"x" * 100_000]))
-    assert not caught.value.retry_safe
+    for _ in range(20):
+        body = iter([b"x" * 100_000])
+        with specter.Client(**stage.options(REFUSED)) as client, pytest.raises(specter.HandshakeError) as caught:
+            client.post(stage.url(REFUSED), content=body)
+        gone = next(body, None) is None
+        assert not (gone and caught.value.retry_safe)
+        if gone:
+            return
+    pytest.fail("the server was always faster")
 
 
 def test_httpx_leaves_http3_alone_afterwards(stage: Stage) -> None:
