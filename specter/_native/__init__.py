@@ -1,9 +1,9 @@
 """The protocol layers compiled: the same source files as extension modules, where the build made them.
 
-``tls``, ``quic``, ``h3`` and ``net`` are plain typed Python. A wheel for a platform also has their hot part compiled by
-mypyc, one shared library and a stub a module, in folders below this one that mirror the packages. ``prefer`` puts
-such a folder in front of a package's search path; nothing else knows of it. In a working copy modules older than
-their sources are not used.
+``tls``, ``quic``, ``h3``, ``net`` and ``client`` are plain typed Python. A wheel for a platform has their hot part too,
+compiled by mypyc, one shared library and a stub a module, in folders below this one that mirror the packages.
+``prefer`` puts such a folder in front of a package's search path; nothing else knows of it. In a working copy modules
+older than their sources are not used.
 """
 
 from __future__ import annotations
