@@ -75,13 +75,7 @@ async def exchange(
                 logger.debug("%s %s%s was too early", request.method, request.url.origin, request.url.path)
             if error is not None:
                 await attempt.transfer.aclose()
-                again = attempt.may_repeat(error)
-                last = last or isinstance(error, HandshakeError)  # the next one would end in the same way
-                if (again and not last) or attempt.futile(error):
-                    pool.give_up(origin, lease, error)
-                if last or not again:
-                    _mark(error, again)
-                    raise error
+                attempt.judge(error, pool, last=last)
                 last = True
                 logger.debug("%s %s%s once more: %s", request.method, request.url.origin, request.url.path, error)
         finally:
@@ -98,11 +92,6 @@ async def _acquire(
     except Error as error:
         error.retry_safe = request.replayable
         raise
-
-
-def _mark(error: BaseException, retry_safe: bool) -> None:
-    if isinstance(error, Error):
-        error.retry_safe = retry_safe
 
 
 class _Attempt:
@@ -154,6 +143,17 @@ class _Attempt:
         limit = max(SIGN_OF_LIFE, ROUND_TRIPS * connection.round_trip)
         if not await self.transfer.head_within(limit) and connection.signs_of_life == self.transfer.exchange.signs:
             raise Silence(f"{connection.host} does not answer on this connection any more")
+
+    def judge(self, error: BaseException, pool: Pool[Any], *, last: bool) -> None:
+        """Raise ``error`` unless the request may be sent once more; tell the pool of a connection that is no good."""
+        again = self.may_repeat(error)
+        last = last or isinstance(error, HandshakeError)  # the next one would end in the same way
+        if (again and not last) or self.futile(error):
+            pool.give_up(self._request.url.origin, self._lease, error)
+        if last or not again:
+            if isinstance(error, Error):
+                error.retry_safe = again
+            raise error
 
     def may_repeat(self, error: BaseException) -> bool:
         """Whether to try once more after ``error``, which came before any part of a response."""
